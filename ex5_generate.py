@@ -1,0 +1,61 @@
+"""Exercise 5: the decoder as a generative model, on a 15 x 15 grid over the latent space.
+
+Writes ex5_grid and ex5.json.
+"""
+
+from metrics import apply, codes_per_cell
+from options import make_parser, read_options, run
+from plotting import (
+    grid_figure,
+    grid_points,
+    latent_grid,
+    print_table,
+    save_figure,
+    save_numbers,
+)
+from training import load_or_train
+
+CONFIDENT = 0.9
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = read_options(make_parser(__doc__), argv)
+    data, folder, device = options.data, options.checkpoint_dir, options.device
+    autoencoder, _ = load_or_train("autoencoder", data, folder, device)
+    classifier, _ = load_or_train("classifier", data, folder, device)
+
+    # (a) Decode a grid between the corners of the latent space of exercise 2.
+    h = apply(autoencoder.encoder, data.x_clean_test, device).flatten(1)
+    a, b = latent_grid(h)
+    points = grid_points(a, b)
+    images = apply(autoencoder.decoder, points.view(-1, 1, 2, 1), device)
+    figure = grid_figure(images, a, b, h, data.labels_test)
+    save_figure(figure, options.figures_dir, "ex5_grid", options.format)
+
+    # (b) Which of them look like digits? Those the classifier of exercise 4 is sure of. And are
+    # there test images whose latents lie in the grid cell that such an image stands for?
+    confidence, digit = apply(classifier, images, device).softmax(dim=1).max(dim=1)
+    sure = confidence > CONFIDENT
+    codes = codes_per_cell(h, a, b)
+    numbers = {
+        "h1": a.tolist(),
+        "h2": b.tolist(),
+        "images": len(images),
+        "confident": sure.sum().item(),
+        "confident_per_digit": digit[sure].bincount(minlength=10).tolist(),
+    }
+    rows = []
+    for name, chosen in (("confident", sure), ("unsure", ~sure)):
+        occupied = (codes[chosen] > 0).sum().item()
+        numbers[f"{name}_in_occupied_cell"] = occupied
+        rows.append((name, str(chosen.sum().item()), str(occupied)))
+    print_table((f"classifier, above {CONFIDENT}", "grid images", "with test images around"), rows)
+    print_table(
+        ("digit", *map(str, range(10))),
+        [("confident", *map(str, numbers["confident_per_digit"]))],
+    )
+    save_numbers(numbers, options.figures_dir, "ex5")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,156 @@
+"""The command-line options that the scripts share, and how a script ends when it cannot go on."""
+
+import argparse
+import sys
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from dataset import DataError, Dataset, MissingDataError, load_digits, load_mnist
+from training import CHECKPOINT_DIR, CheckpointError, UsageError
+
+TRAINING_OPTIONS = ("retrain", "epochs", "batch_size", "lr", "seed")
+
+
+def whole_number(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return value
+
+
+def seed_number(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**31:
+        raise ArgumentTypeError(f"{text} is not a whole number from 0 to 2147483647")
+    return value
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        raise ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def device(text: str) -> torch.device:
+    if text == "auto":
+        if torch.accelerator.is_available():
+            return torch.accelerator.current_accelerator()
+        return torch.device("cpu")
+    try:
+        chosen = torch.device(text)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ArgumentTypeError(f"{text} is not a device of this machine; try auto") from error
+    return chosen
+
+
+def make_parser(
+    description: str, trains: bool = False, noise: bool = False
+) -> argparse.ArgumentParser:
+    """The options that the scripts share.
+
+    Args:
+        description: the script's docstring; `--help` shows its first line.
+        trains: the script trains its model, so offer what its training can be changed by.
+        noise: the script shows noisy images, so offer their noise level.
+    """
+    parser = argparse.ArgumentParser(description=description.strip().splitlines()[0])
+    add = parser.add_argument
+    add("--data-dir", type=Path, default="data", help="where MNIST is, or is downloaded to")
+    add(
+        "--dataset",
+        choices=("auto", "mnist", "digits"),
+        default="auto",
+        help="digits: scikit-learn's small set; auto: MNIST, or digits where it cannot be had",
+    )
+    add("--limit", type=whole_number, metavar="N", help="only the first N training images")
+    add("--checkpoint-dir", type=Path, default=CHECKPOINT_DIR, help="where trained models are kept")
+    add("--figures-dir", type=Path, default="figures", help="where figures and numbers are written")
+    add("--format", choices=("png", "pdf"), default="png", help="of the figures")
+    add("--device", type=device, default="auto", help="auto, cpu, cuda or mps")
+    if noise:
+        add("--noise", type=positive, help="standard deviation; pixels lie in [0, 1]")
+    if trains:
+        add = parser.add_argument_group("training").add_argument
+        add("--retrain", action="store_true", help="train anew and replace the checkpoint")
+        add("--epochs", type=whole_number)
+        add("--batch-size", type=whole_number)
+        add("--lr", type=positive, help="the highest learning rate of the schedule")
+        add("--seed", type=seed_number, help="of the initial weights and the order of the images")
+    return parser
+
+
+def read_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> Namespace:
+    """Read `argv`, or the command line where it is None, and open the data.
+
+    Returns:
+        The options, and beside them `data`, the `Dataset`, and `training`, the arguments that
+        `training.load_or_train` takes by name. Anything but the whole of MNIST keeps to a folder of
+        its own under `checkpoint_dir` and `figures_dir`, so that a quick try costs no result.
+
+    Raises:
+        DataError: MNIST was asked for and cannot be had, or its files are damaged.
+    """
+    options = parser.parse_args(argv)
+    options.data = load_data(options)
+    own = []
+    if options.data.name != "mnist":
+        own.append(options.data.name)
+    if options.limit:
+        own.append(f"limit-{options.limit}")
+    options.checkpoint_dir = options.checkpoint_dir.joinpath(*own)
+    options.figures_dir = options.figures_dir.joinpath(*own)
+    given = {name: getattr(options, name, None) for name in TRAINING_OPTIONS}
+    options.training = {name: value for name, value in given.items() if value is not None}
+    return options
+
+
+def load_data(options: Namespace) -> Dataset:
+    """The data that `--dataset`, `--data-dir`, `--noise` and `--limit` ask for.
+
+    Raises:
+        DataError: MNIST was asked for and cannot be had, or its files are damaged.
+    """
+    wanted = {"limit": options.limit}
+    if getattr(options, "noise", None):
+        wanted["noise"] = options.noise
+    if options.dataset != "digits":
+        try:
+            return load_mnist(options.data_dir, **wanted)
+        except MissingDataError as error:
+            if options.dataset == "mnist":
+                raise
+            print(f"{error}; going on with scikit-learn's small digits", file=sys.stderr)
+    return load_digits(**wanted)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script; what can go wrong ends it with one line: status 2 for a usage error, else 1."""
+    try:
+        main()
+    except UsageError as error:
+        sys.exit(complain(error, status=2))
+    except (DataError, CheckpointError) as error:
+        sys.exit(complain(error, status=1))
+    except OSError as error:
+        sys.exit(complain(f"{error.filename}: {error.strerror}", status=1))
+    except KeyboardInterrupt:
+        sys.exit(complain("interrupted", status=130))
+
+
+def complain(message: object, status: int) -> int:
+    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
+    return status

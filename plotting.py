@@ -1,0 +1,204 @@
+"""Everything the scripts show: one function per kind of figure, the tables, and writing to disk."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from training import write_whole
+
+PAGE_WIDTH = 6.3  # inches of text on an A4 page
+COLOURS = matplotlib.color_sequences["petroff10"]  # ten that colour-blind readers tell apart
+GRID_STEPS = 15
+LATENT_UNITS = ("latent unit $h_1$", "latent unit $h_2$")
+
+plt.rcParams.update(
+    {
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "figure.dpi": 100,
+        "savefig.dpi": 200,
+        "legend.frameon": False,
+        "figure.constrained_layout.use": True,
+    }
+)
+
+
+def save_figure(figure: Figure, figures_dir: Path, name: str, format: str) -> None:
+    """Write `figure` to `figures_dir/name.format`, close it, and say so."""
+    path = figures_dir / f"{name}.{format}"
+    # Without a date in it, the same figure is the same file.
+    metadata = {"CreationDate": None} if format == "pdf" else {"Software": None}
+    write_whole(path, lambda file: figure.savefig(file, format=format, metadata=metadata))
+    plt.close(figure)
+    print(f"wrote {path}")
+
+
+def save_numbers(numbers: Mapping, figures_dir: Path, name: str) -> None:
+    """Write `numbers` to `figures_dir/name.json`, floats to six significant digits, and say so."""
+
+    def rounded(value):
+        if isinstance(value, Mapping):
+            return {key: rounded(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [rounded(item) for item in value]
+        return float(f"{value:.6g}") if isinstance(value, float) else value
+
+    path = figures_dir / f"{name}.json"
+    text = json.dumps(rounded(numbers), indent=2) + "\n"
+    write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
+    print(f"wrote {path}")
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, its first column aligned left and the others right."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    for row in (header, ["-" * width for width in widths], *rows):
+        cells = [
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+    print()
+
+
+def percent(value: float | None) -> str:
+    """A percentage for a table; a dash where there was nothing to count."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def image_rows(rows: Mapping[str, Tensor]) -> Figure:
+    """Rows of images below each other, each row with its name; `rows` holds `(N, 1, 32, 32)`."""
+    columns = len(next(iter(rows.values())))
+    figure, axes = plt.subplots(
+        len(rows),
+        columns,
+        figsize=(PAGE_WIDTH, PAGE_WIDTH / (columns + 1) * len(rows)),
+        squeeze=False,
+    )
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    for row_axes, (name, images) in zip(axes, rows.items(), strict=True):
+        for ax, image in zip(row_axes, images, strict=True):
+            ax.imshow(image[0], cmap="gray", vmin=0, vmax=1)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
+
+
+def loss_curves(train: Sequence[float], test: Sequence[float], ylabel: str) -> Figure:
+    """Training and test loss against epochs, from a history as `training.train` leaves it.
+
+    An epoch's training loss is the mean over its batches, so it stands at the middle of the epoch;
+    the test loss is measured before the first epoch and after each.
+    """
+    figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 2.6))
+    ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLOURS[0], label="training")
+    ax.plot(np.arange(len(test)), test, "--", color=COLOURS[1], label="test")
+    ax.set(xlabel="epoch", ylabel=ylabel, xlim=(0, len(train)), yscale="log")
+    ax.grid(which="both", alpha=0.25)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def latent_scatter(
+    ax: Axes, h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS
+) -> None:
+    """Latents `(N, 2)` as points coloured by label, each digit written at the median of its points.
+
+    The legend stands outside, to the right.
+    """
+    for digit in range(10):
+        x, y = h[labels == digit].T
+        ax.scatter(x, y, s=2, color=COLOURS[digit], linewidths=0, alpha=0.6, rasterized=True)
+        ax.scatter([], [], s=25, color=COLOURS[digit], label=str(digit))
+        if len(x):
+            text = ax.text(x.median(), y.median(), str(digit), weight="bold", ha="center")
+            text.set(
+                va="center", path_effects=[patheffects.withStroke(linewidth=2, foreground="w")]
+            )
+    ax.set(xlabel=axis_names[0], ylabel=axis_names[1])
+
+
+def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: float) -> Figure:
+    """One group of bars per digit, in percent, with the level that guessing would reach."""
+    figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 2.6))
+    width = 0.8 / len(accuracies)
+    for bar, (name, values) in enumerate(accuracies.items()):
+        place = np.arange(10) + width * (bar + 0.5) - 0.4
+        heights = [value or 0 for value in values]
+        ax.bar(place, heights, width, color=COLOURS[bar], edgecolor="white", label=name)
+    ax.axhline(chance, color="black", linestyle="--", linewidth=1, label="chance")
+    ax.set(xlabel="digit", ylabel="correct (%)", xticks=range(10), ylim=(0, 100))
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def confusion_figure(confusion: Tensor) -> Figure:
+    """Confusion matrix `(10, 10)`: shade is the share of the row, numbers are counts of images."""
+    figure, ax = plt.subplots(figsize=(4.4, 3.9))
+    share = 100 * confusion / confusion.sum(dim=1, keepdim=True).clamp_min(1)
+    image = ax.imshow(share, cmap="Greys", vmin=0, vmax=100)
+    for i in range(10):
+        for j in range(10):
+            if confusion[i, j]:
+                colour = "white" if share[i, j] > 50 else "black"
+                ax.text(j, i, int(confusion[i, j]), ha="center", va="center", color=colour, size=7)
+    ax.set(xlabel="classified as", ylabel="digit", xticks=range(10), yticks=range(10))
+    figure.colorbar(image, label="share of the digit's images (%)", shrink=0.9)
+    return figure
+
+
+def latent_grid(h: Tensor) -> tuple[Tensor, Tensor]:
+    """Exercise 5: 15 equidistant values along each axis, between the corners of `h`, `(N, 2)`."""
+    (a_low, b_low), (a_high, b_high) = h.min(dim=0).values.tolist(), h.max(dim=0).values.tolist()
+    return torch.linspace(a_low, a_high, GRID_STEPS), torch.linspace(b_low, b_high, GRID_STEPS)
+
+
+def grid_points(a: Tensor, b: Tensor) -> Tensor:
+    """The points `(a[j], b[i])` of a grid, those of `b[0]` first, `(len(b) * len(a), 2)`."""
+    return torch.stack(torch.meshgrid(a, b, indexing="xy"), dim=-1).view(-1, 2)
+
+
+def grid_figure(
+    images: Tensor,
+    a: Tensor,
+    b: Tensor,
+    h: Tensor,
+    labels: Tensor,
+    axis_names: tuple[str, str] = LATENT_UNITS,
+) -> Figure:
+    """Exercise 5: the images decoded from a grid and, on the same axes, the latents it covers.
+
+    Args:
+        images: decoded from `grid_points(a, b)`, `(len(b) * len(a), 1, 32, 32)`; the one decoded
+            from `(a[j], b[i])` is centred at `(a[j], b[i])`, with `b` growing upwards.
+        a, b: equidistant, rising.
+        h, labels: latents `(N, 2)` and the digits they come from.
+        axis_names: of the two latent units.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.1), sharex=True, sharey=True)
+    # An image's rows run downwards and the plot's axis upwards: the largest b comes first.
+    rows = images.view(len(b), len(a), *images.shape[-2:]).flip(0)
+    mosaic = torch.cat([torch.cat(list(row), dim=1) for row in rows])
+    half_a, half_b = (a[1] - a[0]).item() / 2, (b[1] - b[0]).item() / 2
+    extent = (a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b)
+    left.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
+    left.set(xlabel=axis_names[0], ylabel=axis_names[1])
+    latent_scatter(right, h, labels, axis_names)
+    right.plot(*grid_points(a, b).T, "+", color="black", markersize=3, markeredgewidth=0.5)
+    right.set(ylabel=None, xlim=extent[:2], ylim=extent[2:])
+    figure.legend(loc="outside center right", title="digit")
+    return figure

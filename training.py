@@ -1,0 +1,312 @@
+"""One training loop for every model, the recipes it follows, and the checkpoints it leaves."""
+
+import math
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+)
+from tqdm import tqdm
+
+import models
+from dataset import Dataset
+
+CHECKPOINT_DIR = "checkpoints"
+EVALUATION_BATCH = 500
+
+# A loss takes (model, images, labels) and gives its named terms, "loss" being the one to minimise.
+Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
+History = dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained: Adam under a one-cycle schedule (Smith and Topin, 2018).
+
+    The learning rate rises to `lr` over the first `warm_up` of all steps and falls to nothing over
+    the rest. `start` initialises the model from a thousand training images; `augment` changes each
+    batch of training images.
+    """
+
+    model: Callable[[], nn.Module]
+    loss: Loss
+    epochs: int
+    batch_size: int
+    lr: float
+    warm_up: float = 0.3
+    start: Callable[[nn.Module, Tensor], None] | None = None
+    augment: Callable[[Tensor], Tensor] | None = None
+
+
+def small_affine(x: Tensor) -> Tensor:
+    """Rotate, scale and shift each image of `x` `(N, 1, 32, 32)` a little, each in its own way.
+
+    Uniform rotations up to 10 degrees, scalings up to 10 percent and shifts up to 2 pixels: what
+    one person's handwriting may differ from another's without becoming another digit.
+    """
+
+    def uniform(largest: float) -> Tensor:
+        return torch.empty(len(x), device=x.device).uniform_(-largest, largest)
+
+    angle, scale = uniform(math.radians(10)), 1 + uniform(0.1)
+    shift = 2 * 2 / x.shape[-1]  # two pixels, the image being two units wide
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    theta = torch.stack([cos, -sin, uniform(shift), sin, cos, uniform(shift)], dim=1).view(-1, 2, 3)
+    return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), align_corners=False)
+
+
+# Every choice here was made on the last 10,000 training images, the first 50,000 being trained on.
+RECIPES = {
+    "autoencoder": Recipe(
+        model=models.Autoencoder,
+        loss=models.autoencoder_loss,
+        epochs=40,
+        batch_size=64,
+        lr=4e-3,
+        start=models.data_dependent_start,
+    ),
+    "classifier": Recipe(
+        model=models.Classifier,
+        loss=models.classifier_loss,
+        epochs=20,
+        batch_size=64,
+        lr=5e-3,
+    ),
+    "classifier_augmented": Recipe(
+        model=models.Classifier,
+        loss=models.classifier_loss,
+        epochs=40,
+        batch_size=64,
+        lr=5e-3,
+        augment=small_affine,
+    ),
+}
+
+
+class CheckpointError(Exception):
+    """A checkpoint is missing or cannot be used; the message is one line that says what to do."""
+
+
+class UsageError(Exception):
+    """Options that do not go together; the message is one line that says what to do."""
+
+
+def batches(
+    *tensors: Tensor, batch_size: int, generator: torch.Generator | None = None
+) -> DataLoader:
+    """Whole batches of `tensors`, indexed at once; shuffled if a `generator` is given."""
+    dataset = TensorDataset(*tensors)
+    if generator is None:
+        sampler = SequentialSampler(dataset)
+    else:
+        sampler = RandomSampler(dataset, generator=generator)
+    # With batch_size=None the loader hands each list of indices to the dataset as one index.
+    return DataLoader(
+        dataset, sampler=BatchSampler(sampler, batch_size, drop_last=False), batch_size=None
+    )
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, loss: Loss, images: Tensor, labels: Tensor, device: torch.device
+) -> dict[str, float]:
+    """The mean of every term of `loss` over all `images`, without gradients."""
+    model.eval()
+    sums: dict[str, float] = defaultdict(float)
+    for x, y in batches(images, labels, batch_size=EVALUATION_BATCH):
+        for term, value in loss(model, x.to(device), y.to(device)).items():
+            sums[term] += value.item() * len(x)
+    return {term: value / len(images) for term, value in sums.items()}
+
+
+def one_epoch(
+    model: nn.Module,
+    recipe: Recipe,
+    loader: DataLoader,
+    step: Callable[[Tensor], None],
+    device: torch.device,
+    title: str,
+) -> dict[str, float]:
+    """Train on every batch of `loader` once; gives the mean of every loss term over the epoch."""
+    model.train()
+    sums: dict[str, Tensor | float] = defaultdict(float)
+    images_seen = 0
+    with tqdm(loader, desc=title, leave=False, disable=None) as bar:
+        for x, y in bar:
+            x, y = x.to(device), y.to(device)
+            terms = recipe.loss(model, recipe.augment(x) if recipe.augment else x, y)
+            step(terms["loss"])
+            images_seen += len(x)
+            for term, value in terms.items():
+                sums[term] += value.detach() * len(x)
+            if bar.n % 50 == 0:
+                bar.set_postfix(loss=f"{sums['loss'].item() / images_seen:.4f}", refresh=False)
+    return {term: value.item() / images_seen for term, value in sums.items()}
+
+
+def train(
+    recipe: Recipe, data: Dataset, device: torch.device, seed: int = 0
+) -> tuple[nn.Module, History]:
+    """Train a new model by `recipe` on all training images of `data`.
+
+    The same recipe, data and seed give the same weights on the same machine.
+
+    Returns:
+        The model in eval mode, and its history: `history["train"][term]` holds one value per epoch,
+        the mean over that epoch's batches; `history["test"][term]` one before the first epoch and
+        one after each.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    images, labels = data.x_clean_train, data.labels_train
+    model = recipe.model()
+    if recipe.start:
+        recipe.start(model, images[torch.randperm(len(images), generator=generator)[:1024]])
+    model.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
+    loader = batches(images, labels, batch_size=recipe.batch_size, generator=generator)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=recipe.lr,
+        total_steps=recipe.epochs * len(loader),
+        pct_start=recipe.warm_up,
+    )
+
+    def step(loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+    history: History = {"train": defaultdict(list), "test": defaultdict(list)}
+
+    def record(part: str, terms: dict[str, float]) -> float:
+        for term, value in terms.items():
+            history[part][term].append(value)
+        return terms["loss"]
+
+    record("test", evaluate(model, recipe.loss, data.x_clean_test, data.labels_test, device))
+    began = time.monotonic()
+    for epoch in range(1, recipe.epochs + 1):
+        title = f"epoch {epoch:2d}/{recipe.epochs}"
+        train_loss = record("train", one_epoch(model, recipe, loader, step, device, title))
+        test_loss = record(
+            "test", evaluate(model, recipe.loss, data.x_clean_test, data.labels_test, device)
+        )
+        left = (time.monotonic() - began) / epoch * (recipe.epochs - epoch)
+        print(
+            f"{title}  train loss {train_loss:.4f}  test loss {test_loss:.4f}  "
+            f"{left // 60:.0f} min {left % 60:02.0f} s left",
+            file=sys.stderr,
+        )
+    return model.eval(), {part: dict(terms) for part, terms in history.items()}
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a file beside `path`, then rename it, so that none is left half done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(
+    path: Path, name: str, model: nn.Module, history: History, settings: dict
+) -> None:
+    """Write the weights of the model `name`, the history of its training and its settings."""
+    state = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
+    checkpoint = {"name": name, "model": state, "history": history, "settings": settings}
+    write_whole(path, lambda file: torch.save(checkpoint, file))
+
+
+def load_checkpoint(name: str, checkpoint_dir: str | Path) -> tuple[nn.Module, dict]:
+    """The model of a checkpoint in eval mode, and the checkpoint with its history and settings.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is not one of this model.
+    """
+    path = Path(checkpoint_dir) / f"{name}.pt"
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; train it first")
+    remedy = "delete it or give --retrain to train it anew"
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch raises whatever its zip and pickle readers stumble over
+        raise CheckpointError(f"{path} is damaged or not a checkpoint; {remedy}") from error
+    found = checkpoint.get("name") if isinstance(checkpoint, dict) else None
+    if found != name:
+        raise CheckpointError(f"{path} holds {found!r}, expected {name!r}; {remedy}")
+    model = RECIPES[name].model()
+    try:
+        model.load_state_dict(checkpoint["model"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit this version's {name}; {remedy}") from error
+    return model.eval(), checkpoint
+
+
+def load_model(name: str, checkpoint_dir: str | Path = CHECKPOINT_DIR) -> nn.Module:
+    """A trained model in eval mode, on the CPU; `name` is a key of `RECIPES`.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is not one of this model.
+    """
+    return load_checkpoint(name, checkpoint_dir)[0]
+
+
+def load_or_train(
+    name: str,
+    data: Dataset,
+    checkpoint_dir: Path,
+    device: torch.device,
+    retrain: bool = False,
+    seed: int | None = None,
+    **changes: float,
+) -> tuple[nn.Module, History]:
+    """A trained model in eval mode on `device`, and the history of its training.
+
+    Loads the checkpoint of `name`; where there is none, or with `retrain`, trains the model and
+    writes it. `changes` replace fields of the recipe.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        UsageError: `seed` or `changes` are given, but the checkpoint is there and stays.
+    """
+    path = checkpoint_dir / f"{name}.pt"
+    if path.exists() and not retrain:
+        if changes or seed is not None:
+            given = ", ".join(f"--{change.replace('_', '-')}" for change in [*changes, "seed"][:1])
+            raise UsageError(f"{path} is trained already; {given} needs --retrain to replace it")
+        model, checkpoint = load_checkpoint(name, checkpoint_dir)
+        return model.to(device), checkpoint["history"]
+    recipe = replace(RECIPES[name], **changes)
+    seed = seed or 0
+    model, history = train(recipe, data, device, seed)
+    settings = {
+        "dataset": data.name,
+        "training_images": len(data.labels_train),
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "lr": recipe.lr,
+        "seed": seed,
+        "torch": str(torch.__version__),
+    }
+    save_checkpoint(path, name, model, history, settings)
+    return model, history
