@@ -23,7 +23,7 @@ train: .venv/installed
 test: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/pytest --data-dir "$(DATA_DIR)"
+	DATA_DIR="$(DATA_DIR)" .venv/bin/pytest
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

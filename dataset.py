@@ -4,9 +4,11 @@ Where MNIST cannot be had, scikit-learn's bundled handwritten digits take its pl
 script still runs on real handwriting.
 """
 
+import socket
 import struct
 from collections.abc import Callable
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,8 @@ IMAGE_SIZE = 32  # five halvings bring 32x32 to the 2x1 latent of exercise 1
 
 # The course shows these test images as its examples: one of each digit, in order.
 MNIST_EXAMPLES = (10, 14, 1, 18, 19, 15, 11, 17, 61, 12)
+
+DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer, where a firewall swallows the request
 
 # The header of each idx file: magic number, then the size of every dimension.
 MNIST_HEADERS = {
@@ -158,6 +162,13 @@ def check_idx_file(path: Path) -> None:
         raise DataError(f"{path} has {size:,} bytes, expected {header_size + body:,}; {remedy}")
 
 
+def download_failure(error: Exception) -> str:
+    """Why a download failed, on one line: torchvision reports every mirror it tried on several."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    reasons = [line for line in lines if line and not line.startswith(("Error down", "Tried "))]
+    return "; ".join(dict.fromkeys(reasons)) or type(error).__name__
+
+
 def load_mnist(
     data_dir: str | Path = "data", noise: float = 0.25, seed: int = 0, limit: int | None = None
 ) -> Dataset:
@@ -178,14 +189,17 @@ def load_mnist(
 
     raw = Path(data_dir) / "MNIST" / "raw"
     if not all((raw / name).is_file() for name in MNIST_HEADERS):
+        timeout = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
         try:
             MNIST(data_dir, download=True)
-        except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+        except (OSError, HTTPException, RuntimeError) as error:
             raise MissingDataError(
-                f"MNIST is not in {raw} and could not be downloaded ({reason}); "
+                f"MNIST is not in {raw} and could not be downloaded ({download_failure(error)}); "
                 f"the files {', '.join(MNIST_HEADERS)} belong there"
             ) from error
+        finally:
+            socket.setdefaulttimeout(timeout)
     for name in MNIST_HEADERS:
         check_idx_file(raw / name)
 

@@ -3,11 +3,46 @@
 Images are float32 `(N, 1, 32, 32)` in [0, 1].
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 FILTERS = 16
+
+
+@torch.no_grad()
+def data_dependent_start(
+    layers: Iterable[nn.Module], x: Tensor, special: dict[nn.Module, tuple[float, float]]
+) -> Tensor:
+    """Initialise layers, in place, from the data that will run through them.
+
+    After Mishkin and Matas (2016): layer by layer, orthogonal weights are scaled and biases shifted
+    until every channel of the layer's output has mean 0 and standard deviation 1 over the images
+    `x`, so that no ReLU starts dead and no layer starts faint.
+
+    Args:
+        layers: in the order in which `x` runs through them.
+        x: a thousand or so training images, `(N, 1, 32, 32)`.
+        special: layers that get another (mean, standard deviation) than (0, 1).
+
+    Returns:
+        The output of the last layer.
+    """
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+            y = layer(x).transpose(0, 1).flatten(1)  # one row per channel
+            mean, deviation = special.get(layer, (0.0, 1.0))
+            gain = deviation / y.std(dim=1).clamp_min(1e-6)
+            out_dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+            shape = [-1 if dim == out_dim else 1 for dim in range(layer.weight.dim())]
+            layer.weight.mul_(gain.view(shape))
+            layer.bias.copy_(mean - gain * y.mean(dim=1))
+        x = layer(x)
+    return x
 
 
 class Encoder(nn.Module):
@@ -86,39 +121,16 @@ class Autoencoder(nn.Module):
         h = self.encoder(x)
         return self.decoder(h), h
 
+    def start(self, x: Tensor) -> None:
+        """Initialise from training images `x` `(N, 1, 32, 32)` so that no ReLU starts dead.
 
-@torch.no_grad()
-def data_dependent_start(model: Autoencoder, x: Tensor) -> None:
-    """Initialise the autoencoder so that no ReLU starts dead, in place.
-
-    After Mishkin and Matas (2016): layer by layer, orthogonal weights are scaled and biases shifted
-    until every channel's pre-activation has mean 0 and standard deviation 1 over the images `x`.
-    Two ReLUs need more, since whatever they clip is lost to the whole network:
-
-    - the latent's, where the mean is set to 2, which leaves about one in forty clipped;
-    - the output's, which starts as the mean pixel with a tenth of the deviation.
-
-    Args:
-        model: the autoencoder.
-        x: a thousand or so training images, `(N, 1, 32, 32)`.
-    """
-    latent, output = model.encoder.layers[-3], model.decoder.layers[-3]
-    mean_pixel = x.mean()
-    for layer in (*model.encoder.layers, *model.decoder.layers):
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.orthogonal_(layer.weight)
-            nn.init.zeros_(layer.bias)
-            y = layer(x)
-            mean, scale = 0.0, 1.0
-            if layer is latent:
-                mean = 2.0
-            elif layer is output:
-                mean, scale = mean_pixel, 0.1
-            gain = scale / y.std(dim=(0, 2, 3)).clamp_min(1e-6)
-            layer.bias.copy_(mean - gain * y.mean(dim=(0, 2, 3)))
-            out_channels_first = (1, -1, 1, 1) if layer.transposed else (-1, 1, 1, 1)
-            layer.weight.mul_(gain.view(out_channels_first))
-        x = layer(x)
+        Two ReLUs end the encoder and the decoder, and what they clip is lost to the whole network.
+        So the latent's starts at a mean of 2 standard deviations, which leaves about one value in
+        forty clipped, and the output's close to the mean pixel.
+        """
+        encoder, decoder = self.encoder.layers, self.decoder.layers
+        special = {encoder[-3]: (2.0, 1.0), decoder[-3]: (x.mean().item(), 0.1)}
+        data_dependent_start([*encoder, *decoder], x, special)
 
 
 class Classifier(nn.Module):
@@ -135,6 +147,11 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dense(self.flatten(self.features(x)))
+
+    def start(self, x: Tensor) -> None:
+        """Initialise from training images `x` `(N, 1, 32, 32)`, all digits being as likely."""
+        layers = [*self.features, self.flatten, self.dense]
+        data_dependent_start(layers, x, {self.dense: (0.0, 0.1)})
 
 
 def autoencoder_loss(model: Autoencoder, x: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -193,8 +193,9 @@ def grid_figure(
     # An image's rows run downwards and the plot's axis upwards: the largest b comes first.
     rows = images.view(len(b), len(a), *images.shape[-2:]).flip(0)
     mosaic = torch.cat([torch.cat(list(row), dim=1) for row in rows])
-    half_a, half_b = (a[1] - a[0]).item() / 2, (b[1] - b[0]).item() / 2
-    extent = (a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b)
+    half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2
+    edges = torch.stack([a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b])
+    extent = edges.tolist()
     left.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
     left.set(xlabel=axis_names[0], ylabel=axis_names[1])
     latent_scatter(right, h, labels, axis_names)

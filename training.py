@@ -26,6 +26,7 @@ from dataset import Dataset
 
 CHECKPOINT_DIR = "checkpoints"
 EVALUATION_BATCH = 500
+START_IMAGES = 1024
 
 # A loss takes (model, images, labels) and gives its named terms, "loss" being the one to minimise.
 Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
@@ -36,9 +37,9 @@ History = dict[str, dict[str, list[float]]]
 class Recipe:
     """How one model is trained: Adam under a one-cycle schedule (Smith and Topin, 2018).
 
-    The learning rate rises to `lr` over the first `warm_up` of all steps and falls to nothing over
-    the rest. `start` initialises the model from a thousand training images; `augment` changes each
-    batch of training images.
+    Adam averages squared gradients over about a hundred steps (beta 0.99), not a thousand. The
+    learning rate rises to `lr` over the first `warm_up` of all steps and falls to nothing over
+    the rest. `augment` changes each batch of training images.
     """
 
     model: Callable[[], nn.Module]
@@ -47,7 +48,6 @@ class Recipe:
     batch_size: int
     lr: float
     warm_up: float = 0.3
-    start: Callable[[nn.Module, Tensor], None] | None = None
     augment: Callable[[Tensor], Tensor] | None = None
 
 
@@ -76,7 +76,6 @@ RECIPES = {
         epochs=40,
         batch_size=64,
         lr=4e-3,
-        start=models.data_dependent_start,
     ),
     "classifier": Recipe(
         model=models.Classifier,
@@ -158,11 +157,16 @@ def one_epoch(
 
 
 def train(
-    recipe: Recipe, data: Dataset, device: torch.device, seed: int = 0
+    recipe: Recipe,
+    data: Dataset,
+    device: torch.device,
+    seed: int = 0,
+    stop_after: int | None = None,
 ) -> tuple[nn.Module, History]:
     """Train a new model by `recipe` on all training images of `data`.
 
-    The same recipe, data and seed give the same weights on the same machine.
+    The same recipe, data and seed give the same weights on the same machine. `stop_after` ends the
+    training after that many of the recipe's epochs, its schedule unchanged.
 
     Returns:
         The model in eval mode, and its history: `history["train"][term]` holds one value per epoch,
@@ -173,10 +177,9 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     images, labels = data.x_clean_train, data.labels_train
     model = recipe.model()
-    if recipe.start:
-        recipe.start(model, images[torch.randperm(len(images), generator=generator)[:1024]])
+    model.start(images[torch.randperm(len(images), generator=generator)[:START_IMAGES]])
     model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
     loader = batches(images, labels, batch_size=recipe.batch_size, generator=generator)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
@@ -200,7 +203,7 @@ def train(
 
     record("test", evaluate(model, recipe.loss, data.x_clean_test, data.labels_test, device))
     began = time.monotonic()
-    for epoch in range(1, recipe.epochs + 1):
+    for epoch in range(1, (stop_after or recipe.epochs) + 1):
         title = f"epoch {epoch:2d}/{recipe.epochs}"
         train_loss = record("train", one_epoch(model, recipe, loader, step, device, title))
         test_loss = record(
@@ -245,12 +248,11 @@ def load_checkpoint(name: str, checkpoint_dir: str | Path) -> tuple[nn.Module, d
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; train it first")
     remedy = "delete it or give --retrain to train it anew"
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # torch raises whatever its zip and pickle readers stumble over
-        raise CheckpointError(f"{path} is damaged or not a checkpoint; {remedy}") from error
+    with path.open("rb") as file:
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever torch's zip and pickle readers stumble over
+            raise CheckpointError(f"{path} is damaged or not a checkpoint; {remedy}") from error
     found = checkpoint.get("name") if isinstance(checkpoint, dict) else None
     if found != name:
         raise CheckpointError(f"{path} holds {found!r}, expected {name!r}; {remedy}")

@@ -1,0 +1,105 @@
+"""The figures whose geometry carries the meaning, and the files they leave."""
+
+import json
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from metrics import codes_per_cell
+from plotting import (
+    confusion_figure,
+    grid_figure,
+    grid_points,
+    image_rows,
+    latent_grid,
+    loss_curves,
+    save_figure,
+    save_numbers,
+)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_every_decoded_image_is_centred_at_its_latent_on_the_scatters_axes():
+    """A decoder that paints its own coordinates: `a` in an image's left half, `b` in its right."""
+    torch.manual_seed(0)
+    h = torch.rand(500, 2) * torch.tensor([4.0, 9.0]) + torch.tensor([0.0, 1.0])
+    a, b = latent_grid(h)
+    assert len(a) == len(b) == 15
+    torch.testing.assert_close(torch.stack([a[0], b[0]]), h.min(dim=0).values)
+    torch.testing.assert_close(torch.stack([a[-1], b[-1]]), h.max(dim=0).values)
+    torch.testing.assert_close(a.diff(), a.diff()[:1].expand(14))
+    images = grid_points(a, b)[:, None, None].repeat_interleave(16, dim=3).expand(-1, 1, 32, 32)
+    images = images.clone()
+    images[:, :, :16] += 100  # the upper half of every image is brighter
+    figure = grid_figure(images, a, b, h, torch.zeros(500, dtype=torch.long))
+    left, right = figure.axes
+    (mosaic,) = left.images
+    x0, x1, y0, y1 = mosaic.get_extent()
+    pixels = torch.as_tensor(mosaic.get_array().data)
+    rows, columns = pixels.shape
+    assert (rows, columns) == (15 * 32, 15 * 32)
+    assert mosaic.origin == "upper"
+
+    def pixel_at(x, y):
+        return pixels[int((y1 - y) / (y1 - y0) * rows), int((x - x0) / (x1 - x0) * columns)].item()
+
+    for x in a.tolist():
+        for y in b.tolist():
+            dx, dy = (a[1] - a[0]).item() / 8, (b[1] - b[0]).item() / 8
+            assert pixel_at(x - dx, y - dy) == pytest.approx(x, abs=1e-5)
+            assert pixel_at(x + dx, y - dy) == pytest.approx(y, abs=1e-5)
+            assert pixel_at(x - dx, y + dy) == pytest.approx(x + 100, abs=1e-3)
+    for axis in (left, right):
+        assert axis.get_xlim() == pytest.approx((x0, x1))
+        assert axis.get_ylim() == pytest.approx((y0, y1))
+
+
+def test_codes_are_counted_in_the_cell_of_their_grid_point():
+    a, b = torch.linspace(0, 14, 15), torch.linspace(0, 28, 15)
+    points = grid_points(a, b)
+    near = points + torch.tensor([0.4, -0.9])
+    assert torch.equal(codes_per_cell(near, a, b), torch.ones(225, dtype=torch.long))
+    counts = codes_per_cell(points[[7, 7, 200]], a, b)
+    assert counts[7] == 2
+    assert counts[200] == 1
+    assert counts.sum() == 3
+
+
+def test_image_rows_show_every_image_in_its_place():
+    rows = {name: torch.rand(10, 1, 32, 32) for name in ("noisy", "output", "clean")}
+    figure = image_rows(rows)
+    assert len(figure.axes) == 30
+    for ax, image in zip(figure.axes, torch.cat(list(rows.values())), strict=True):
+        assert (ax.images[0].get_array().data == image[0].numpy()).all()
+        assert ax.images[0].get_clim() == (0, 1)
+    assert [figure.axes[row * 10].get_ylabel() for row in range(3)] == list(rows)
+
+
+def test_training_loss_stands_mid_epoch_and_test_loss_at_its_end():
+    figure = loss_curves([3.0, 2.0], [4.0, 2.5, 1.5], "loss")
+    train, test = figure.axes[0].lines
+    assert train.get_xdata().tolist() == [0.5, 1.5]
+    assert test.get_xdata().tolist() == [0, 1, 2]
+
+
+def test_confusion_figure_bears_a_digit_without_images():
+    confusion = torch.eye(10, dtype=torch.long)
+    confusion[3, 3] = 0
+    figure = confusion_figure(confusion)
+    assert figure.axes[0].images[0].get_array()[3].sum() == 0
+
+
+@pytest.mark.parametrize(("format", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_figures_and_numbers_are_written_whole(tmp_path, format, start):
+    save_figure(loss_curves([1.0], [1.0, 2.0], "loss"), tmp_path / "new", "figure", format)
+    save_numbers({"pi": 3.14159265, "list": [1, None, 2 / 3]}, tmp_path / "new", "ex0")
+    assert (tmp_path / "new" / f"figure.{format}").read_bytes().startswith(start)
+    numbers = json.loads((tmp_path / "new" / "ex0.json").read_text())
+    assert numbers == {"pi": 3.14159, "list": [1, None, 0.666667]}
+    assert len(list((tmp_path / "new").iterdir())) == 2

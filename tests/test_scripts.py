@@ -1,0 +1,185 @@
+"""Every script from its options to its files, on a few digits; and how each says what is wrong."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# script, its own options, the figures it writes, and the names at the top of its json
+SCRIPTS = [
+    ("ex1_autoencoder", [], ["ex1_reconstructions", "ex1_loss"], {"mse_train", "mse_test"}),
+    (
+        "ex2_latent",
+        [],
+        ["ex2_latent"],
+        {
+            "same_label_share_of_10_neighbours",
+            "clipped_share_per_digit",
+            "clipped_share",
+            "h_min",
+            "h_max",
+        },
+    ),
+    ("ex3_knn", [], ["ex3_accuracy", "ex3_confusion"], {"test_360"}),
+    ("ex4_classifier", [], ["ex4_loss", "ex4_confusion"], {"train", "test", "parameters"}),
+    (
+        "ex4_classifier",
+        ["--augment"],
+        ["ex4_augmented_loss", "ex4_augmented_confusion"],
+        {"train", "test", "parameters"},
+    ),
+    (
+        "ex5_generate",
+        [],
+        ["ex5_grid"],
+        {
+            "h1",
+            "h2",
+            "images",
+            "confident",
+            "confident_per_digit",
+            "confident_in_occupied_cell",
+            "unsure_in_occupied_cell",
+        },
+    ),
+    ("ex6_denoise", ["--noise", "0.1"], ["ex6_denoising"], {"noise", "example", "test"}),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("run")
+
+
+def options(folder, limit=64):
+    where = ["--checkpoint-dir", f"{folder}/checkpoints", "--figures-dir", f"{folder}/figures"]
+    return ["--dataset", "digits", "--limit", str(limit), *where]
+
+
+@pytest.mark.parametrize(("script", "own", "figures", "keys"), SCRIPTS)
+def test_a_script_writes_its_figures_and_prints_its_numbers(
+    folder, capsys, script, own, figures, keys
+):
+    importlib.import_module(script).main([*options(folder), *own])
+    written = folder / "figures" / "digits" / "limit-64"
+    for figure in figures:
+        assert (written / f"{figure}.png").stat().st_size > 5000
+    name = figures[0].removesuffix("_" + figures[0].split("_")[-1])
+    numbers = json.loads((written / f"{name}.json").read_text())
+    assert set(numbers) == keys
+    printed = capsys.readouterr().out
+    assert "-----" in printed
+    assert not list(folder.rglob("*.tmp"))
+    assert max(map(len, printed.replace(str(folder), "").splitlines())) <= 80
+
+
+def test_the_numbers_printed_are_the_numbers_written(folder, capsys):
+    importlib.import_module("ex1_autoencoder").main(options(folder))
+    numbers = json.loads((folder / "figures/digits/limit-64/ex1.json").read_text())
+    assert f"{numbers['mse_test']:.5f}" in capsys.readouterr().out
+
+
+def test_a_second_run_loads_the_checkpoint_and_repeats_the_numbers(tmp_path, monkeypatch):
+    main = importlib.import_module("ex1_autoencoder").main
+    main([*options(tmp_path), "--epochs", "2"])
+    (path,) = tmp_path.rglob("ex1.json")
+    first = path.read_text()
+    monkeypatch.setattr("training.train", lambda *_: pytest.fail("trained again"))
+    main([*options(tmp_path), "--format", "pdf"])
+    assert path.read_text() == first
+    assert (path.parent / "ex1_loss.pdf").exists()
+
+
+def test_training_options_reach_the_training(tmp_path):
+    main = importlib.import_module("ex1_autoencoder").main
+    settings = ["--epochs", "3", "--batch-size", "16", "--lr", "0.001", "--seed", "7"]
+    main([*options(tmp_path), *settings])
+    (path,) = tmp_path.rglob("autoencoder.pt")
+    first = path.read_bytes()
+    from training import load_checkpoint
+
+    found = load_checkpoint("autoencoder", path.parent)[1]
+    assert found["settings"]["epochs"] == len(found["history"]["train"]["loss"]) == 3
+    assert found["settings"]["batch_size"] == 16
+    assert found["settings"]["lr"] == 0.001
+    assert found["settings"]["seed"] == 7
+    assert found["settings"]["training_images"] == 64
+    main([*options(tmp_path), "--retrain", "--epochs", "1"])
+    assert path.read_bytes() != first
+
+
+def call(script, *arguments, cwd=ROOT):
+    command = [sys.executable, str(ROOT / f"{script}.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100)
+
+
+def test_without_mnist_and_without_internet_the_script_goes_on_with_the_digits(tmp_path):
+    code = (
+        "import sys, torchvision\n"
+        "torchvision.datasets.MNIST.mirrors = ['http://127.0.0.1:9/']\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "import ex1_autoencoder\n"
+        "ex1_autoencoder.main(['--epochs', '1'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "could not be downloaded" in line]
+    assert "train-images-idx3-ubyte" in line
+    assert "digits" in line
+    assert (tmp_path / "figures/digits/ex1_reconstructions.png").exists()
+    assert (tmp_path / "checkpoints/digits/autoencoder.pt").exists()
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["digits"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--epochs", "0"], 2, "--epochs"),
+        (["--batch-size", "-3"], 2, "--batch-size"),
+        (["--lr", "nan"], 2, "--lr"),
+        (["--limit", "many"], 2, "--limit"),
+        (["--seed", "-1"], 2, "--seed"),
+        (["--device", "warp"], 2, "--device"),
+        (["--dataset", "letters"], 2, "--dataset"),
+        (["--no-such-option"], 2, "--no-such-option"),
+    ],
+)
+def test_a_bad_option_is_one_line_and_status_2(capsys, arguments, status, says):
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module("ex1_autoencoder").main(arguments)
+    assert stop.value.code == status
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "error:" in error
+    assert says in error
+
+
+def test_damaged_files_and_folders_end_with_one_line(tmp_path):
+    raw = tmp_path / "data/MNIST/raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{name}-ubyte").write_bytes(b"not an idx file")
+    (tmp_path / "file").write_text("in the way")
+    checkpoint = tmp_path / "bad/digits/autoencoder.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"not a checkpoint")
+    for arguments, says in (
+        (["--data-dir", str(tmp_path / "data")], "train-images-idx3-ubyte"),
+        (["--dataset", "digits", "--checkpoint-dir", str(tmp_path / "bad")], "autoencoder.pt"),
+        (
+            ["--dataset", "digits", "--epochs", "1", "--checkpoint-dir", str(tmp_path / "file")],
+            "file",
+        ),
+    ):
+        done = call("ex1_autoencoder", *arguments, cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        error = done.stderr.splitlines()[-1]
+        assert error.startswith("ex1_autoencoder.py: error:")
+        assert says in error
