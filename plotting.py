@@ -91,7 +91,7 @@ def image_rows(rows: Mapping[str, Tensor]) -> Figure:
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     for row_axes, (name, images) in zip(axes, rows.items(), strict=True):
         for ax, image in zip(row_axes, images, strict=True):
-            ax.imshow(image[0], cmap="gray", vmin=0, vmax=1)
+            ax.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
         row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
@@ -118,18 +118,25 @@ def latent_scatter(
 ) -> None:
     """Latents `(N, 2)` as points coloured by label, each digit written at the median of its points.
 
-    The legend stands outside, to the right.
+    `digit_legend` adds the legend.
     """
+    size = min(12, 20_000 / len(h))
     for digit in range(10):
-        x, y = h[labels == digit].T
-        ax.scatter(x, y, s=2, color=COLOURS[digit], linewidths=0, alpha=0.6, rasterized=True)
+        x, y = h[labels == digit].T.numpy()
+        ax.scatter(x, y, s=size, color=COLOURS[digit], linewidths=0, alpha=0.6, rasterized=True)
         ax.scatter([], [], s=25, color=COLOURS[digit], label=str(digit))
         if len(x):
-            text = ax.text(x.median(), y.median(), str(digit), weight="bold", ha="center")
+            text = ax.text(np.median(x), np.median(y), str(digit), weight="bold", ha="center")
             text.set(
                 va="center", path_effects=[patheffects.withStroke(linewidth=2, foreground="w")]
             )
     ax.set(xlabel=axis_names[0], ylabel=axis_names[1])
+
+
+def digit_legend(figure: Figure, loc: str, ncols: int = 1) -> None:
+    """The legend of a figure's `latent_scatter`, outside its axes."""
+    handles, names = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(handles, names, loc=loc, ncols=ncols, handletextpad=0, columnspacing=1)
 
 
 def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: float) -> Figure:
@@ -150,7 +157,7 @@ def confusion_figure(confusion: Tensor) -> Figure:
     """Confusion matrix `(10, 10)`: shade is the share of the row, numbers are counts of images."""
     figure, ax = plt.subplots(figsize=(4.4, 3.9))
     share = 100 * confusion / confusion.sum(dim=1, keepdim=True).clamp_min(1)
-    image = ax.imshow(share, cmap="Greys", vmin=0, vmax=100)
+    image = ax.imshow(share.numpy(), cmap="Greys", vmin=0, vmax=100)
     for i in range(10):
         for j in range(10):
             if confusion[i, j]:
@@ -189,17 +196,17 @@ def grid_figure(
         h, labels: latents `(N, 2)` and the digits they come from.
         axis_names: of the two latent units.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.1), sharex=True, sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.5), sharex=True, sharey=True)
     # An image's rows run downwards and the plot's axis upwards: the largest b comes first.
     rows = images.view(len(b), len(a), *images.shape[-2:]).flip(0)
-    mosaic = torch.cat([torch.cat(list(row), dim=1) for row in rows])
+    mosaic = torch.cat([torch.cat(list(row), dim=1) for row in rows]).numpy()
     half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2
     edges = torch.stack([a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b])
     extent = edges.tolist()
     left.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
     left.set(xlabel=axis_names[0], ylabel=axis_names[1])
     latent_scatter(right, h, labels, axis_names)
-    right.plot(*grid_points(a, b).T, "+", color="black", markersize=3, markeredgewidth=0.5)
+    right.plot(*grid_points(a, b).T.numpy(), "+", color="black", markersize=3, markeredgewidth=0.5)
     right.set(ylabel=None, xlim=extent[:2], ylim=extent[2:])
-    figure.legend(loc="outside center right", title="digit")
+    digit_legend(figure, loc="outside lower center", ncols=10)
     return figure

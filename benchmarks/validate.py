@@ -1,4 +1,4 @@
-"""Try a recipe on the validation images: train on the first 50,000 training images, test on the rest.
+"""Try a recipe on validation images: train on the first 50,000 training images, test on the rest.
 
     python benchmarks/validate.py autoencoder --epochs 8 --batch-size 64 --seed 1
 
@@ -18,10 +18,10 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dataset import load_mnist  # noqa: E402
-from metrics import apply, neighbours  # noqa: E402
-from models import Autoencoder  # noqa: E402
-from training import RECIPES, train  # noqa: E402
+from dataset import load_mnist
+from metrics import apply, neighbours
+from models import Autoencoder
+from training import RECIPES, train
 
 VALIDATION = 10_000
 
