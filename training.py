@@ -73,8 +73,8 @@ RECIPES = {
     "autoencoder": Recipe(
         model=models.Autoencoder,
         loss=models.autoencoder_loss,
-        epochs=40,
-        batch_size=64,
+        epochs=60,
+        batch_size=32,
         lr=4e-3,
     ),
     "classifier": Recipe(
@@ -300,10 +300,12 @@ def load_or_train(
         return model.to(device), checkpoint["history"]
     recipe = replace(RECIPES[name], **changes)
     seed = seed or 0
+    images = len(data.labels_train)
+    print(f"training the {name} on {images:,} images for {recipe.epochs} epochs", file=sys.stderr)
     model, history = train(recipe, data, device, seed)
     settings = {
         "dataset": data.name,
-        "training_images": len(data.labels_train),
+        "training_images": images,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "lr": recipe.lr,
