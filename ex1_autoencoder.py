@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     figure = image_rows({"input": data.x_clean_example, "output": r_example})
     save_figure(figure, options.figures_dir, "ex1_reconstructions", options.format)
 
-    figure = loss_curves(history["train"]["loss"], history["test"]["loss"], "mean squared error")
+    figure = loss_curves(history, {"loss": "mean squared error"})
     save_figure(figure, options.figures_dir, "ex1_loss", options.format)
 
     numbers = {

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     )
 
     # (b) The loss during training, evaluated on the test images after every epoch.
-    figure = loss_curves(history["train"]["loss"], history["test"]["loss"], "cross-entropy (nats)")
+    figure = loss_curves(history, {"loss": "cross-entropy (nats)"})
     save_figure(figure, options.figures_dir, f"{prefix}_loss", options.format)
 
     train, test = numbers["train"], numbers["test"]

@@ -3,7 +3,7 @@
 Writes ex5_grid and ex5.json.
 """
 
-from metrics import apply, codes_per_cell
+from metrics import CONFIDENT, apply, codes_per_cell, confident_digits
 from options import make_parser, read_options, run
 from plotting import (
     grid_figure,
@@ -14,8 +14,6 @@ from plotting import (
     save_numbers,
 )
 from training import load_or_train
-
-CONFIDENT = 0.9
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,8 +32,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # (b) Which of them look like digits? Those the classifier of exercise 4 is sure of. And are
     # there test images whose latents lie in the grid cell that such an image stands for?
-    confidence, digit = apply(classifier, images, device).softmax(dim=1).max(dim=1)
-    sure = confidence > CONFIDENT
+    sure, digit = confident_digits(classifier, images, device)
     codes = codes_per_cell(h, a, b)
     numbers = {
         "h1": a.tolist(),

@@ -6,12 +6,15 @@ Labels are int64 tensors `(N,)`; latents are float32 `(N, 2)`.
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
-from torch import Tensor
+from torch import Tensor, nn
 
 from training import EVALUATION_BATCH
+
+CONFIDENT = 0.9  # the probability above which the classifier counts as sure of an image
 
 
 @torch.no_grad()
@@ -23,6 +26,28 @@ def apply(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device)
 def psnr(x: Tensor, reference: Tensor) -> float:
     """Peak signal-to-noise ratio in dB over all images together, the peak being 1."""
     return -10 * math.log10(F.mse_loss(x, reference).item())
+
+
+def yardsticks(x_noisy: Tensor, noise: float) -> dict[str, Callable[[], Tensor]]:
+    """Plain ways to denoise `x_noisy` `(N, 1, 32, 32)`, by name, each to be called for its result.
+
+    Clipping to [0, 1]; non-local means and total variation too where scikit-image is installed.
+    """
+    ways = {"clipped to [0, 1]": lambda: x_noisy.clamp(0, 1)}
+    try:
+        from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
+    except ImportError:
+        return ways
+
+    def each(denoise: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+        images = [denoise(image[0].numpy()).clip(0, 1) for image in x_noisy]
+        return torch.from_numpy(np.stack(images))[:, None].float()
+
+    ways["non-local means"] = lambda: each(
+        lambda x: denoise_nl_means(x, patch_size=5, patch_distance=11, h=0.8 * noise, sigma=noise)
+    )
+    ways["total variation"] = lambda: each(lambda x: denoise_tv_chambolle(x, weight=noise))
+    return ways
 
 
 def neighbours(h_reference: Tensor, h: Tensor, count: int) -> Tensor:
@@ -39,6 +64,18 @@ def separation(h: Tensor, labels: Tensor, count: int = 10) -> Tensor:
     nearest = NearestNeighbors(n_neighbors=count).fit(h.numpy()).kneighbors(return_distance=False)
     same = (labels[torch.from_numpy(nearest)] == labels[:, None]).float().mean(dim=1)
     return torch.stack([same[labels == digit].mean() for digit in range(10)])
+
+
+def confident_digits(
+    classifier: nn.Module, images: Tensor, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Which images `(N, 1, 32, 32)` the classifier is more than 90 % sure of, and as which digit.
+
+    Returns:
+        bool `(N,)` and int64 `(N,)`.
+    """
+    probability, digit = apply(classifier, images, device).softmax(dim=1).max(dim=1)
+    return probability > CONFIDENT, digit
 
 
 def codes_per_cell(h: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ import torch
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
-from training import write_whole
+from training import History, write_whole
 
 PAGE_WIDTH = 6.3  # inches of text on an A4 page
 COLOURS = matplotlib.color_sequences["petroff10"]  # ten that colour-blind readers tell apart
@@ -98,18 +99,29 @@ def image_rows(rows: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def loss_curves(train: Sequence[float], test: Sequence[float], ylabel: str) -> Figure:
+def loss_curves(history: History, terms: Mapping[str, str]) -> Figure:
     """Training and test loss against epochs, from a history as `training.train` leaves it.
 
     An epoch's training loss is the mean over its batches, so it stands at the middle of the epoch;
     the test loss is measured before the first epoch and after each.
+
+    Args:
+        history: of the training.
+        terms: the terms of the loss to show, one panel each, and what their axes are called.
     """
-    figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 2.6))
-    ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLOURS[0], label="training")
-    ax.plot(np.arange(len(test)), test, "--", color=COLOURS[1], label="test")
-    ax.set(xlabel="epoch", ylabel=ylabel, xlim=(0, len(train)), yscale="log")
-    ax.grid(which="both", alpha=0.25)
-    figure.legend(loc="outside right upper")
+    figure, panels = plt.subplots(
+        len(terms), 1, figsize=(PAGE_WIDTH, 0.8 + 1.8 * len(terms)), sharex=True, squeeze=False
+    )
+    for ax, (term, name) in zip(panels[:, 0], terms.items(), strict=True):
+        train, test = history["train"][term], history["test"][term]
+        ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLOURS[0], label="training")
+        ax.plot(np.arange(len(test)), test, "--", color=COLOURS[1], label="test")
+        ax.set(ylabel=name, xlim=(0, len(train)), yscale="log")
+        ax.yaxis.set(major_locator=LogLocator(subs=(1, 1.5, 2, 3, 5, 7)), major_formatter="{x:g}")
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.grid(alpha=0.25)
+    ax.set_xlabel("epoch")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
@@ -133,6 +145,61 @@ def latent_scatter(
     ax.set(xlabel=axis_names[0], ylabel=axis_names[1])
 
 
+def balance_figure(points: Sequence[Mapping[str, float]], chosen: float) -> Figure:
+    """Reconstruction error against KL divergence, one point per weight, the `chosen` one marked."""
+    figure, ax = plt.subplots(figsize=(PAGE_WIDTH * 0.7, 2.8))
+    kl, mse = [point["kl"] for point in points], [point["mse"] for point in points]
+    ax.plot(kl, mse, "o-", color=COLOURS[0], markersize=4, linewidth=1)
+    for point in points:
+        weight = point["kl_weight"]
+        style = {"weight": "bold"} if weight == chosen else {}
+        if weight == chosen:
+            ax.plot(point["kl"], point["mse"], "o", color=COLOURS[2], markersize=9, zorder=0)
+        place = {"xytext": (6, 6), "textcoords": "offset points"}
+        ax.annotate(f"{weight:g}", (point["kl"], point["mse"]), **place, **style)
+    ax.set(xlabel="KL divergence (nats per image)", ylabel="mean squared error at the mean")
+    ax.grid(alpha=0.25)
+    return figure
+
+
+def map_loss_figure(runs: Mapping[str, tuple[Tensor, float]]) -> Figure:
+    """The loss of the MAP estimates, against iterations and against time.
+
+    Args:
+        runs: by name, the loss of each image at each iteration, `(iterations, N)`, and the seconds
+            that all iterations took. Of the first run every image is drawn, of all the mean.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 2.9), sharey=True)
+    for number, (name, (losses, seconds)) in enumerate(runs.items()):
+        losses = losses.cpu().numpy()
+        iteration = np.arange(1, len(losses) + 1)
+        for ax, x in ((left, iteration), (right, iteration / len(losses) * seconds)):
+            colour = COLOURS[number]
+            if number == 0:
+                ax.plot(x, losses, color=colour, linewidth=0.5, alpha=0.5)
+            style = ("-", "--")[number]
+            ax.plot(x, losses.mean(axis=1), style, color=colour, linewidth=2, label=name)
+    for ax, name in ((left, "iteration"), (right, "time (s)")):
+        ax.set(xlabel=name, xscale="log", yscale="log")
+        ax.grid(which="both", alpha=0.25)
+    left.set_ylabel("MAP loss per image")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def beta_figure(betas: Sequence[float], psnrs: Sequence[float], noise: float) -> Figure:
+    """PSNR of the MAP estimate against beta; marks the best and the variance of the noise."""
+    figure, ax = plt.subplots(figsize=(PAGE_WIDTH * 0.7, 2.8))
+    ax.plot(betas, psnrs, ".-", color=COLOURS[0], label="MAP estimate")
+    best = int(np.argmax(psnrs))
+    ax.plot(betas[best], psnrs[best], "o", color=COLOURS[2], markersize=8, label="best of these")
+    ax.axvline(noise**2, color="black", linestyle="--", linewidth=1, label="noise variance")
+    ax.set(xlabel=r"$\beta$", ylabel="PSNR (dB)", xscale="log")
+    ax.grid(alpha=0.25)
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
 def digit_legend(figure: Figure, loc: str, ncols: int = 1) -> None:
     """The legend of a figure's `latent_scatter`, outside its axes."""
     handles, names = figure.axes[-1].get_legend_handles_labels()
@@ -149,7 +216,7 @@ def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: floa
         ax.bar(place, heights, width, color=COLOURS[bar], edgecolor="white", label=name)
     ax.axhline(chance, color="black", linestyle="--", linewidth=1, label="chance")
     ax.set(xlabel="digit", ylabel="correct (%)", xticks=range(10), ylim=(0, 100))
-    figure.legend(loc="outside right upper")
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,11 +36,12 @@ History = dict[str, dict[str, list[float]]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained: Adam under a one-cycle schedule (Smith and Topin, 2018).
+    """How one model is trained: AdamW (Loshchilov and Hutter, 2019) under a one-cycle schedule.
 
-    Adam averages squared gradients over about a hundred steps (beta 0.99), not a thousand. The
-    learning rate rises to `lr` over the first `warm_up` of all steps and falls to nothing over
-    the rest. `augment` changes each batch of training images.
+    Squared gradients are averaged over about a hundred steps (beta 0.99), not a thousand. The
+    learning rate rises to `lr` over the first `warm_up` of all steps and falls to nothing over the
+    rest (Smith and Topin, 2018); every step also shrinks the weights by `weight_decay` times the
+    learning rate. `augment` changes each batch of training images.
     """
 
     model: Callable[[], nn.Module]
@@ -48,6 +50,7 @@ class Recipe:
     batch_size: int
     lr: float
     warm_up: float = 0.3
+    weight_decay: float = 0.0
     augment: Callable[[Tensor], Tensor] | None = None
 
 
@@ -83,6 +86,7 @@ RECIPES = {
         epochs=20,
         batch_size=64,
         lr=5e-3,
+        weight_decay=0.1,
     ),
     "classifier_augmented": Recipe(
         model=models.Classifier,
@@ -91,6 +95,20 @@ RECIPES = {
         batch_size=64,
         lr=5e-3,
         augment=small_affine,
+    ),
+    "vae2": Recipe(
+        model=partial(models.VAE, latent_size=2),
+        loss=models.vae_loss,
+        epochs=30,
+        batch_size=128,
+        lr=4e-3,
+    ),
+    "vae16": Recipe(
+        model=partial(models.VAE, latent_size=16),
+        loss=models.vae_loss,
+        epochs=50,
+        batch_size=128,
+        lr=4e-3,
     ),
 }
 
@@ -179,7 +197,13 @@ def train(
     model = recipe.model()
     model.start(images[torch.randperm(len(images), generator=generator)[:START_IMAGES]])
     model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=recipe.lr,
+        betas=(0.9, 0.99),
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
     loader = batches(images, labels, batch_size=recipe.batch_size, generator=generator)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,

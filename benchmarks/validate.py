@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -69,6 +70,14 @@ def main() -> None:
         )
         right = split.labels_train[neighbours(h_train, h, count=1)[:, 0]] == split.labels_test
         result += f", 1-NN {100 * right.float().mean():.1f} %"
+    elif options.name.startswith("vae"):
+
+        def at_the_mean(x):
+            return model.decoder(model.encoder(x)[0])
+
+        x = split.x_clean_test
+        result += f", KL {history['test']['kl'][-1]:.2f} nats"
+        result += f", MSE at the mean {F.mse_loss(apply(at_the_mean, x, cpu), x):.5f}"
     else:
         right = apply(model, split.x_clean_test, cpu).argmax(dim=1) == split.labels_test
         result += f", accuracy {100 * right.float().mean():.2f} %"

@@ -81,8 +81,12 @@ def test_image_rows_show_every_image_in_its_place():
     assert [figure.axes[row * 10].get_ylabel() for row in range(3)] == list(rows)
 
 
+def history(train, test):
+    return {"train": {"loss": train}, "test": {"loss": test}}
+
+
 def test_training_loss_stands_mid_epoch_and_test_loss_at_its_end():
-    figure = loss_curves([3.0, 2.0], [4.0, 2.5, 1.5], "loss")
+    figure = loss_curves(history([3.0, 2.0], [4.0, 2.5, 1.5]), {"loss": "loss"})
     train, test = figure.axes[0].lines
     assert train.get_xdata().tolist() == [0.5, 1.5]
     assert test.get_xdata().tolist() == [0, 1, 2]
@@ -97,7 +101,8 @@ def test_confusion_figure_bears_a_digit_without_images():
 
 @pytest.mark.parametrize(("format", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
 def test_figures_and_numbers_are_written_whole(tmp_path, format, start):
-    save_figure(loss_curves([1.0], [1.0, 2.0], "loss"), tmp_path / "new", "figure", format)
+    figure = loss_curves(history([1.0], [1.0, 2.0]), {"loss": "loss"})
+    save_figure(figure, tmp_path / "new", "figure", format)
     save_numbers({"pi": 3.14159265, "list": [1, None, 2 / 3]}, tmp_path / "new", "ex0")
     assert (tmp_path / "new" / f"figure.{format}").read_bytes().startswith(start)
     numbers = json.loads((tmp_path / "new" / "ex0.json").read_text())

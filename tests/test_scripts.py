@@ -10,9 +10,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+QUICK = ["--epochs", "2"]
+
 # script, its own options, the figures it writes, and the names at the top of its json
 SCRIPTS = [
-    ("ex1_autoencoder", [], ["ex1_reconstructions", "ex1_loss"], {"mse_train", "mse_test"}),
+    ("ex1_autoencoder", QUICK, ["ex1_reconstructions", "ex1_loss"], {"mse_train", "mse_test"}),
     (
         "ex2_latent",
         [],
@@ -26,10 +28,10 @@ SCRIPTS = [
         },
     ),
     ("ex3_knn", [], ["ex3_accuracy", "ex3_confusion"], {"test_360"}),
-    ("ex4_classifier", [], ["ex4_loss", "ex4_confusion"], {"train", "test", "parameters"}),
+    ("ex4_classifier", QUICK, ["ex4_loss", "ex4_confusion"], {"train", "test", "parameters"}),
     (
         "ex4_classifier",
-        ["--augment"],
+        ["--augment", *QUICK],
         ["ex4_augmented_loss", "ex4_augmented_confusion"],
         {"train", "test", "parameters"},
     ),
@@ -48,6 +50,18 @@ SCRIPTS = [
         },
     ),
     ("ex6_denoise", ["--noise", "0.1"], ["ex6_denoising"], {"noise", "example", "test"}),
+    (
+        "ex7_vae",
+        QUICK,
+        ["ex7_reconstructions", "ex7_loss", "ex7_latent", "ex7_grid", "ex7_comparison"],
+        {"autoencoder", "vae"},
+    ),
+    (
+        "ex8_map_denoise",
+        QUICK,
+        ["ex8_bottleneck", "ex8_map", "ex8_map_loss", "ex8_beta"],
+        {"noise", "beta", "map_loss", "map_loss_plain", "beta_sweep", "example"},
+    ),
 ]
 
 

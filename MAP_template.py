@@ -1,0 +1,85 @@
+"""Exercise 8b: the maximum a-posteriori estimate of an image through a decoder, equation (.4).
+
+Run alone, it solves a problem whose answer is known: a linear decoder, where the estimate has a
+closed form that the loop must reach.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def map_loss(x_noisy: Tensor, x_estimate: Tensor, z_estimate: Tensor, beta: float) -> Tensor:
+    """Equation (.4) per image, `(N,)`: sums of squares over the pixels and over the latent."""
+    likelihood = (x_noisy - x_estimate).flatten(1).square().sum(dim=1)
+    prior = z_estimate.square().sum(dim=1)
+    return likelihood + beta * prior
+
+
+def map_estimate(
+    decoder: Callable[[Tensor], Tensor],
+    x_noisy: Tensor,
+    latent_size: int,
+    beta: float,
+    z_init: Tensor | None = None,
+    iterations: int = 100,
+    lr: float = 0.2,
+    anneal: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Minimise equation (.4) over the latents of a whole batch of images at once.
+
+    The weights of the decoder stay as they are and get no gradient. With noise of variance s2 and a
+    standard normal prior, the negative log posterior times 2 s2 is equation (.4) with beta = s2.
+
+    Args:
+        decoder: maps latents `(N, latent_size)` to images; differentiable.
+        x_noisy: the measured images, `(N, ...)` like the decoder's.
+        latent_size: number of latent units.
+        beta: weight of the prior.
+        z_init: where to start, `(N, latent_size)`; None starts at zero, the prior's mean.
+        iterations: steps of Adam.
+        lr: learning rate of Adam.
+        anneal: let the learning rate fall to zero along a cosine.
+
+    Returns:
+        `z_estimate` `(N, latent_size)`, `x_estimate` = decoder(z_estimate), and the loss of each
+        image at every iteration, `(iterations, N)`.
+    """
+    if z_init is None:
+        z_init = x_noisy.new_zeros(len(x_noisy), latent_size)
+    z_estimate = nn.Parameter(z_init.detach().clone())
+    optimizer = torch.optim.Adam([z_estimate], lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations) if anneal else None
+    losses = []
+    for _ in range(iterations):
+        loss = map_loss(x_noisy, decoder(z_estimate), z_estimate, beta)
+        losses.append(loss.detach())
+        optimizer.zero_grad()
+        loss.sum().backward(inputs=[z_estimate])
+        optimizer.step()
+        if schedule:
+            schedule.step()
+    z_estimate = z_estimate.detach()
+    with torch.no_grad():
+        return z_estimate, decoder(z_estimate), torch.stack(losses)
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    beta, decoder = 0.5, nn.Linear(16, 1024)
+    x_noisy = decoder(torch.randn(10, 16)).detach() + beta**0.5 * torch.randn(10, 1024)
+    z_estimate, _, losses = map_estimate(decoder, x_noisy, 16, beta)
+    # Where equation (.4) has no slope: (W^T W + beta I) z = W^T (x_noisy - b).
+    weight, bias = decoder.weight.detach(), decoder.bias.detach()
+    normal = weight.T @ weight + beta * torch.eye(16)
+    z_exact = torch.linalg.solve(normal, weight.T @ (x_noisy - bias).T).T
+    exact = map_loss(x_noisy, decoder(z_exact).detach(), z_exact, beta)
+    for iteration in (0, 9, 24, 49, len(losses) - 1):
+        print(f"iteration {iteration + 1:3d}  mean loss {losses[iteration].mean():.4f}")
+    print(f"closed form    mean loss {exact.mean():.4f}")
+    print(f"largest error of a latent unit {(z_estimate - z_exact).abs().max():.1e}")
+
+
+if __name__ == "__main__":
+    main()

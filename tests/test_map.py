@@ -1,0 +1,70 @@
+"""Exercise 8b: equation (.4) and its solver."""
+
+import torch
+from torch import nn
+
+from MAP_template import map_estimate, map_loss
+from models import VAE
+
+
+def linear_problem(images=6, size=4, pixels=30):
+    torch.manual_seed(0)
+    decoder = nn.Linear(size, pixels)
+    return decoder, torch.randn(images, pixels)
+
+
+def closed_form(decoder, x_noisy, beta):
+    """(W^T W + beta I)^-1 W^T (x - b)."""
+    weight = decoder.weight.detach()
+    normal = weight.T @ weight + beta * torch.eye(weight.shape[1])
+    return torch.linalg.solve(normal, weight.T @ (x_noisy - decoder.bias.detach()).T).T
+
+
+def test_the_loss_is_a_sum_of_squares_over_pixels_and_latent():
+    x_noisy, x, z = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.rand(2, 3)
+    expected = [((x_noisy[i] - x[i]) ** 2).sum() + 0.3 * (z[i] ** 2).sum() for i in range(2)]
+    torch.testing.assert_close(map_loss(x_noisy, x, z, 0.3), torch.stack(expected))
+
+
+def test_a_linear_decoder_gives_the_closed_form():
+    decoder, x_noisy = linear_problem()
+    for beta in (0.01, 1.0, 50.0):
+        z_estimate, x_estimate, losses = map_estimate(decoder, x_noisy, 4, beta, iterations=400)
+        torch.testing.assert_close(
+            z_estimate, closed_form(decoder, x_noisy, beta), atol=2e-3, rtol=1e-2
+        )
+        torch.testing.assert_close(x_estimate, decoder(z_estimate).detach())
+        assert losses.shape == (400, 6)
+        assert (losses[-1] <= losses[0]).all()
+
+
+def test_every_image_is_solved_as_if_it_were_alone():
+    decoder, x_noisy = linear_problem()
+    together = map_estimate(decoder, x_noisy, 4, 0.5, iterations=30)
+    alone = map_estimate(decoder, x_noisy[2:3], 4, 0.5, iterations=30)
+    torch.testing.assert_close(together[0][2:3], alone[0])
+    torch.testing.assert_close(together[2][:, 2:3], alone[2])
+
+
+def test_the_decoder_and_the_start_stay_as_they_are():
+    torch.manual_seed(0)
+    decoder = VAE(16).decoder
+    before = [parameter.clone() for parameter in decoder.parameters()]
+    z_init = torch.randn(3, 16)
+    kept = z_init.clone()
+    z_estimate, x_estimate, losses = map_estimate(
+        decoder, torch.rand(3, 1, 32, 32), 16, 0.06, z_init, iterations=5
+    )
+    assert z_estimate.shape == (3, 16)
+    assert x_estimate.shape == (3, 1, 32, 32)
+    assert not x_estimate.requires_grad
+    assert torch.equal(z_init, kept)
+    assert not torch.equal(z_estimate, z_init)
+    for parameter, old in zip(decoder.parameters(), before, strict=True):
+        assert parameter.grad is None
+        assert parameter.requires_grad
+        assert torch.equal(parameter, old)
+    with torch.no_grad():
+        first = map_loss(torch.rand(3, 1, 32, 32) * 0, decoder(z_init) * 0, z_init, 0.06)
+    assert losses.shape == (5, 3)
+    assert (losses[0] > first).all()

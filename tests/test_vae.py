@@ -1,0 +1,107 @@
+"""Exercise 7: the sampling, the KL divergence and the balance of the loss."""
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, Normal, kl_divergence
+
+import models
+from models import VAE, reparameterize, vae_loss
+
+
+def distribution(rows=5, size=3):
+    torch.manual_seed(0)
+    x_mean = torch.randn(rows, size, requires_grad=True)
+    x_std = (0.5 * torch.randn(rows, size)).requires_grad_()
+    return x_mean, x_std
+
+
+@pytest.mark.parametrize("latent_size", [2, 16])
+def test_shapes_and_range(latent_size):
+    vae = VAE(latent_size)
+    x = torch.rand(4, 1, 32, 32)
+    x_mean, x_std, x_out = vae.encoder(x)
+    assert x_mean.shape == x_std.shape == x_out.shape == (4, latent_size)
+    r = vae.decoder(x_out)
+    assert r.shape == x.shape
+    assert 0 <= r.min() <= r.max() <= 1
+    assert vae(x)[0].shape == x.shape
+
+
+def test_only_convolutions_but_for_the_encoders_last_and_the_decoders_first_layer():
+    vae = VAE(2)
+
+    def weighty(network):
+        return [layer for layer in network.modules() if list(layer.parameters(recurse=False))]
+
+    *convolutions, last = weighty(vae.encoder)
+    first, *transposed = weighty(vae.decoder)
+    assert isinstance(last, nn.Linear)
+    assert isinstance(first, nn.Linear)
+    assert all(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in convolutions)
+    assert all(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in transposed)
+
+
+def test_samples_have_the_mean_and_the_deviation_of_equation_1():
+    x_mean, x_std = distribution()
+    torch.manual_seed(1)
+    samples = torch.stack([reparameterize(x_mean, x_std) for _ in range(20_000)])
+    torch.testing.assert_close(samples.mean(dim=0), x_mean, atol=0.04, rtol=0)
+    torch.testing.assert_close(samples.std(dim=0), x_std.exp(), atol=0, rtol=0.03)
+    correlation = torch.corrcoef(samples.flatten(1).T)
+    assert (correlation - torch.eye(15)).abs().max() < 0.04
+
+
+def test_gradients_of_the_sampling_are_those_of_equation_1():
+    x_mean, x_std = distribution()
+    x_out = reparameterize(x_mean, x_std)
+    x_out.sum().backward()
+    torch.testing.assert_close(x_mean.grad, torch.ones_like(x_mean))
+    torch.testing.assert_close(x_std.grad, (x_out - x_mean).detach())  # n * exp(x_std)
+
+
+def test_the_kl_divergence_and_its_gradients_are_those_of_torch():
+    x_mean, x_std = distribution()
+    ours = models.kl_divergence(x_mean, x_std)
+    prior = Independent(Normal(torch.zeros(5, 3), 1.0), 1)
+    reference = kl_divergence(Independent(Normal(x_mean, x_std.exp()), 1), prior)
+    torch.testing.assert_close(ours, reference)
+    of_ours = torch.autograd.grad(ours.sum(), (x_mean, x_std))
+    of_reference = torch.autograd.grad(reference.sum(), (x_mean, x_std))
+    torch.testing.assert_close(of_ours, of_reference)
+
+
+def test_the_loss_is_the_negative_evidence_bound_at_the_best_noise_of_the_decoder():
+    vae, x = VAE(2), torch.rand(6, 1, 32, 32)
+    torch.manual_seed(3)
+    terms = vae_loss(vae, x, None)
+    torch.manual_seed(3)
+    r, x_mean, x_std = vae(x)
+
+    def bound(s2):
+        log_likelihood = Normal(r, s2**0.5).log_prob(x).sum(dim=(1, 2, 3)).mean()
+        return models.kl_divergence(x_mean, x_std).mean() - log_likelihood
+
+    mse = ((x - r) ** 2).mean()
+    torch.testing.assert_close(terms["mse"], mse)
+    torch.testing.assert_close(terms["loss"], bound(mse), rtol=1e-4, atol=1e-2)
+    assert terms["loss"] < bound(1.1 * mse)
+    assert terms["loss"] < bound(0.9 * mse)
+    torch.manual_seed(3)
+    heavier = vae_loss(vae, x, None, kl_weight=3.0)
+    torch.testing.assert_close(
+        heavier["loss"] - terms["loss"], 2 * terms["kl"], rtol=1e-3, atol=1e-2
+    )
+
+
+def test_every_weight_learns_from_the_start(digits):
+    torch.manual_seed(0)
+    vae = VAE(2)
+    vae.start(digits.x_clean_train)
+    with torch.no_grad():
+        x_mean, x_std, _ = vae.encoder(digits.x_clean_train)
+    torch.testing.assert_close(x_mean.std(dim=0), torch.ones(2), rtol=0.05, atol=0)
+    assert x_std.mean().item() == pytest.approx(-1, abs=0.05)
+    vae_loss(vae, digits.x_clean_train[:64], None)["loss"].backward()
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
