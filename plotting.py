@@ -14,7 +14,7 @@ import torch
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
 from training import History, write_whole
@@ -117,10 +117,13 @@ def loss_curves(history: History, terms: Mapping[str, str]) -> Figure:
         ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLOURS[0], label="training")
         ax.plot(np.arange(len(test)), test, "--", color=COLOURS[1], label="test")
         ax.set(ylabel=name, xlim=(0, len(train)), yscale="log")
-        ax.yaxis.set(major_locator=LogLocator(subs=(1, 1.5, 2, 3, 5, 7)), major_formatter="{x:g}")
+        low, high = ax.get_ylim()
+        subs = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 3)
+        ax.yaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:g}")
         ax.yaxis.set_minor_locator(NullLocator())
         ax.grid(alpha=0.25)
     ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
