@@ -7,16 +7,21 @@ PYTHON ?= python3
 DATA_DIR ?= data
 PY = .venv/bin/python
 SCRIPTS = ex1_autoencoder.py ex2_latent.py ex3_knn.py ex4_classifier.py "ex4_classifier.py --augment" \
-	ex5_generate.py ex6_denoise.py
+	ex5_generate.py ex6_denoise.py ex7_vae.py ex8_map_denoise.py
+TRAINING = ex1_autoencoder.py ex4_classifier.py "ex4_classifier.py --augment" "ex7_vae.py --balance" \
+	"ex8_map_denoise.py --test-set"
 
-.PHONY: figures train test lint
+.PHONY: figures train test
 
 figures: .venv/installed
 	@set -e; for script in $(SCRIPTS); do \
 		echo "== $$script"; $(PY) $$script --data-dir "$(DATA_DIR)"; done
 
+# On one thread: small batches gain little from more, and the weights then do not depend on the
+# number of processor cores.
+train: export OMP_NUM_THREADS = 1
 train: .venv/installed
-	@set -e; for script in ex1_autoencoder.py ex4_classifier.py "ex4_classifier.py --augment"; do \
+	@set -e; for script in $(TRAINING); do \
 		echo "== $$script"; $(PY) $$script --retrain --data-dir "$(DATA_DIR)"; done
 	@$(MAKE) --no-print-directory figures
 

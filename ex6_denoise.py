@@ -3,10 +3,9 @@
 Writes ex6_denoising and ex6.json.
 """
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from metrics import apply, psnr
+from metrics import apply, quality
 from options import make_parser, read_options, run
 from plotting import image_rows, percent, print_table, save_figure, save_numbers
 from training import load_or_train
@@ -30,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # The same in numbers, and how often the classifier of exercise 4 still reads the right digit.
     numbers = {"noise": data.noise}
+    rows = []
     for part, x_clean, x_noisy, labels in (
         ("example", data.x_clean_example, data.x_noisy_example, data.labels_example),
         ("test", data.x_clean_test, data.x_noisy_test, data.labels_test),
@@ -37,31 +37,16 @@ def main(argv: list[str] | None = None) -> None:
         shown = {
             "noisy": x_noisy,
             "output": apply(reconstruct, x_noisy, device),
-            "output_for_clean_input": apply(reconstruct, x_clean, device),
+            "output for clean input": apply(reconstruct, x_clean, device),
         }
         numbers[part] = {
-            name: {
-                "mse": F.mse_loss(x, x_clean).item(),
-                "psnr": psnr(x, x_clean),
-                "right_digit": int((apply(classifier, x, device).argmax(dim=1) == labels).sum()),
-                "images": len(labels),
-            }
-            for name, x in shown.items()
+            name: quality(x, x_clean, labels, classifier, device) for name, x in shown.items()
         }
-    print_table(
-        ("", "MSE", "PSNR (dB)", "right digit", "(%)"),
-        [
-            (
-                f"{row['images']:,} {part} images, {name.replace('_', ' ')}",
-                f"{row['mse']:.4f}",
-                f"{row['psnr']:.2f}",
-                f"{row['right_digit']:,}",
-                percent(100 * row["right_digit"] / row["images"]),
-            )
-            for part in ("example", "test")
-            for name, row in numbers[part].items()
-        ],
-    )
+        for name, row in numbers[part].items():
+            images = f"{len(labels):,} {part} images, {name}"
+            right = percent(row["right_digit"])
+            rows.append((images, f"{row['mse']:.4f}", f"{row['psnr']:.2f}", right))
+    print_table(("", "MSE", "PSNR (dB)", "right digit (%)"), rows)
     save_numbers(numbers, options.figures_dir, "ex6")
 
 

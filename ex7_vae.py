@@ -4,6 +4,7 @@ Writes ex7_reconstructions, ex7_loss, ex7_latent, ex7_grid, ex7_comparison and e
 --balance, which trains five more for a few epochs each, ex7_balance and ex7_balance.json.
 """
 
+from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
@@ -42,7 +43,7 @@ from training import RECIPES, evaluate, load_or_train, train
 
 VAE_UNITS = ("mean of latent unit $z_1$", "mean of latent unit $z_2$")
 BALANCES = (0.01, 0.1, 1.0, 10.0, 100.0)  # the KL divergence's weight; 1 is the calibrated one
-BALANCE_EPOCHS = 10
+BALANCE_EPOCHS = 5
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,9 +52,9 @@ def main(argv: list[str] | None = None) -> None:
     options = read_options(parser, argv)
     data, folder, device = options.data, options.checkpoint_dir, options.device
     figures, format = options.figures_dir, options.format
+    vae, history = load_or_train("vae2", data, folder, device, **options.training)
     if options.balance:
         try_balances(options)
-    vae, history = load_or_train("vae2", data, folder, device, **options.training)
     autoencoder, _ = load_or_train("autoencoder", data, folder, device)
     classifier, _ = load_or_train("classifier", data, folder, device)
 
@@ -65,7 +66,8 @@ def main(argv: list[str] | None = None) -> None:
     r_example = apply(lambda x: vae.decoder(x_mean_of(x)), data.x_clean_example, device)
     figure = image_rows({"input": data.x_clean_example, "output": r_example})
     save_figure(figure, figures, "ex7_reconstructions", format)
-    figure = loss_curves(history, {"mse": "mean squared error", "kl": "KL divergence (nats)"})
+    terms = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
+    figure = loss_curves(history, terms)
     save_figure(figure, figures, "ex7_loss", format)
 
     # (b) The means of all test images.
@@ -158,7 +160,7 @@ def main(argv: list[str] | None = None) -> None:
     save_numbers(numbers, figures, "ex7")
 
 
-def try_balances(options) -> None:
+def try_balances(options: Namespace) -> None:
     """Exercise 7a: what other balances between the two terms of the loss do."""
     data, device = options.data, options.device
     points = []

@@ -5,15 +5,16 @@ minutes, also ex8_test_set.json with the numbers of all test images and of other
 """
 
 import time
+from argparse import Namespace
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from MAP_template import map_estimate
-from metrics import apply, psnr, yardsticks
-from options import make_parser, positive, read_options, run
+from metrics import apply, psnr, quality, yardsticks
+from options import load_data, make_parser, positive, read_options, run
 from plotting import (
     beta_figure,
     image_rows,
@@ -25,9 +26,11 @@ from plotting import (
 )
 from training import load_or_train
 
-LATENT_SIZE = 16
+Result = TypeVar("Result")
+
 BETAS = [10 ** (exponent / 2) for exponent in range(-6, 3)]  # 0.001 to 10
 SWEPT = 50  # test images in the sweep of beta
+MEASURED = 500  # test images at each other level of noise
 NOISE_LEVELS = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5)
 
 
@@ -44,6 +47,8 @@ def main(argv: list[str] | None = None) -> None:
     vae, _ = load_or_train("vae16", data, folder, device, **options.training)
     classifier, _ = load_or_train("classifier", data, folder, device)
 
+    latent_size = vae.decoder.layers[0].in_features
+
     def bottleneck(x: Tensor) -> Tensor:
         x_mean, _x_std, _x_out = vae.encoder(x)
         return vae.decoder(x_mean)
@@ -52,8 +57,8 @@ def main(argv: list[str] | None = None) -> None:
         x_noisy = x_noisy.to(device)
         with torch.no_grad():
             z_init, _x_std, _x_out = vae.encoder(x_noisy)
-        _z, x_estimate, losses = map_estimate(vae.decoder, x_noisy, LATENT_SIZE, beta, z_init)
-        return x_estimate.cpu(), losses
+        _z, x_estimate, losses = map_estimate(vae.decoder, x_noisy, latent_size, beta, z_init)
+        return x_estimate.cpu(), losses.cpu()
 
     def denoise_all(x_noisy: Tensor, beta: float) -> Tensor:
         return torch.cat([denoise(batch, beta)[0] for batch in x_noisy.split(500)])
@@ -68,16 +73,8 @@ def main(argv: list[str] | None = None) -> None:
         }
         rows = {}
         for name, way in ways.items():
-            began = time.perf_counter()
-            x = way()
-            seconds = time.perf_counter() - began
-            right = apply(classifier, x, device).argmax(dim=1) == labels
-            rows[name] = {
-                "mse": F.mse_loss(x, x_clean).item(),
-                "psnr": psnr(x, x_clean),
-                "right_digit_percent": 100 * right.float().mean().item(),
-                "seconds": seconds,
-            }
+            x, seconds = timed(way)
+            rows[name] = quality(x, x_clean, labels, classifier, device) | {"seconds": seconds}
         print_table(
             (f"{len(x_clean):,} images", "MSE", "PSNR (dB)", "right digit (%)", "time (s)"),
             [
@@ -85,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
                     name,
                     f"{row['mse']:.5f}",
                     f"{row['psnr']:.2f}",
-                    percent(row["right_digit_percent"]),
+                    percent(row["right_digit"]),
                     f"{row['seconds']:.2f}",
                 )
                 for name, row in rows.items()
@@ -95,7 +92,6 @@ def main(argv: list[str] | None = None) -> None:
 
     example = (data.x_clean_example, data.x_noisy_example, data.labels_example)
     x_clean, x_noisy, _ = example
-    x_swept, x_noisy_swept = data.x_clean_test[:SWEPT], data.x_noisy_test[:SWEPT]
 
     # (a) Through the bottleneck: the encoder never saw noise.
     r = apply(bottleneck, x_noisy, device)
@@ -103,36 +99,44 @@ def main(argv: list[str] | None = None) -> None:
     save_figure(figure, figures, "ex8_bottleneck", format)
 
     # (b) The maximum a-posteriori estimate, and its loss beside that of the plain loop: a random
-    # start, small steps of constant size.
-    began = time.perf_counter()
-    x_estimate, losses = denoise(x_noisy, beta)
-    seconds = time.perf_counter() - began
+    # start, many small steps of the same size.
+    def plain() -> Tensor:
+        z_init = torch.randn(len(x_noisy), latent_size, generator=torch.Generator().manual_seed(0))
+        _z, _x, losses = map_estimate(
+            vae.decoder,
+            x_noisy.to(device),
+            latent_size,
+            beta,
+            z_init.to(device),
+            iterations=1000,
+            lr=0.01,
+            anneal=False,
+        )
+        return losses.cpu()
+
+    denoise(x_noisy, beta)  # once before the clock runs: a network's first batch is slow
+    (x_estimate, losses), seconds = timed(lambda: denoise(x_noisy, beta))
+    losses_plain, seconds_plain = timed(plain)
     figure = image_rows({"noisy": x_noisy, "MAP": x_estimate, "clean": x_clean})
     save_figure(figure, figures, "ex8_map", format)
-    began = time.perf_counter()
-    z_random = torch.randn(len(x_noisy), LATENT_SIZE, generator=torch.Generator().manual_seed(0))
-    plain = {"iterations": 1000, "lr": 0.01, "anneal": False}
-    _z, _x, losses_plain = map_estimate(
-        vae.decoder, x_noisy.to(device), LATENT_SIZE, beta, z_random.to(device), **plain
-    )
-    seconds_plain = time.perf_counter() - began
     figure = map_loss_figure(
         {
-            "from the encoder, annealed": (losses, seconds),
+            "from the encoder, annealed steps": (losses, seconds),
             "from random latents, small steps": (losses_plain, seconds_plain),
         }
     )
     save_figure(figure, figures, "ex8_map_loss", format)
 
     # The balance of likelihood and prior.
+    x_swept, x_noisy_swept = data.x_clean_test[:SWEPT], data.x_noisy_test[:SWEPT]
     sweep = [psnr(denoise_all(x_noisy_swept, b), x_swept) for b in BETAS]
     save_figure(beta_figure(BETAS, sweep, data.noise), figures, "ex8_beta", format)
 
     numbers = {
         "noise": data.noise,
         "beta": beta,
-        "map_loss": losses[-1].mean().item(),
-        "map_loss_plain": losses_plain[-1].mean().item(),
+        "last_map_loss": losses[-1].mean().item(),
+        "last_map_loss_plain": losses_plain[-1].mean().item(),
         "beta_sweep": {"images": len(x_swept), "beta": BETAS, "psnr": sweep},
         "example": measure(*example),
     }
@@ -142,8 +146,34 @@ def main(argv: list[str] | None = None) -> None:
             "noise": data.noise,
             "beta": beta,
             "test": measure(data.x_clean_test, data.x_noisy_test, data.labels_test),
+            "noise_levels": noise_levels(denoise_all, options),
         }
         save_numbers(numbers, figures, "ex8_test_set")
+
+
+def noise_levels(
+    denoise_all: Callable[[Tensor, float], Tensor], options: Namespace
+) -> list[dict[str, float]]:
+    """The MAP estimate under weak and strong noise, with beta the variance of each."""
+    rows = []
+    for noise in NOISE_LEVELS:
+        data = load_data(Namespace(**vars(options) | {"noise": noise}))
+        x_clean, x_noisy = data.x_clean_test[:MEASURED], data.x_noisy_test[:MEASURED]
+        x_estimate = denoise_all(x_noisy, noise**2)
+        rows.append(
+            {"noise": noise, "noisy": psnr(x_noisy, x_clean), "MAP": psnr(x_estimate, x_clean)}
+        )
+    print_table(
+        ("noise", "noisy, PSNR (dB)", "MAP, PSNR (dB)"),
+        [(f"{row['noise']:g}", f"{row['noisy']:.2f}", f"{row['MAP']:.2f}") for row in rows],
+    )
+    return rows
+
+
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """The result of `work` and the seconds it took."""
+    began = time.perf_counter()
+    return work(), time.perf_counter() - began
 
 
 if __name__ == "__main__":

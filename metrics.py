@@ -28,6 +28,22 @@ def psnr(x: Tensor, reference: Tensor) -> float:
     return -10 * math.log10(F.mse_loss(x, reference).item())
 
 
+def quality(
+    x: Tensor, x_clean: Tensor, labels: Tensor, classifier: nn.Module, device: torch.device
+) -> dict[str, float]:
+    """How good denoised images `x` are, `(N, 1, 32, 32)` like the clean ones.
+
+    Returns:
+        `mse`, `psnr` in dB, and `right_digit`, the percentage that the classifier reads correctly.
+    """
+    right = apply(classifier, x, device).argmax(dim=1) == labels
+    return {
+        "mse": F.mse_loss(x, x_clean).item(),
+        "psnr": psnr(x, x_clean),
+        "right_digit": 100 * right.float().mean().item(),
+    }
+
+
 def yardsticks(x_noisy: Tensor, noise: float) -> dict[str, Callable[[], Tensor]]:
     """Plain ways to denoise `x_noisy` `(N, 1, 32, 32)`, by name, each to be called for its result.
 

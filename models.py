@@ -39,7 +39,8 @@ def data_dependent_start(
             nn.init.zeros_(layer.bias)
             y = layer(x).transpose(0, 1).flatten(1)  # one row per channel
             mean, deviation = special.get(layer, (0.0, 1.0))
-            gain = deviation / y.std(dim=1).clamp_min(1e-6)
+            spread = y.std(dim=1) if y.shape[1] > 1 else torch.ones(len(y))
+            gain = deviation / spread.clamp_min(1e-6)
             out_dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
             shape = [-1 if dim == out_dim else 1 for dim in range(layer.weight.dim())]
             layer.weight.mul_(gain.view(shape))

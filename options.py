@@ -9,22 +9,24 @@ from pathlib import Path
 import torch
 
 from dataset import DataError, Dataset, MissingDataError, load_digits, load_mnist
-from training import CHECKPOINT_DIR, CheckpointError, UsageError
+from training import CHECKPOINT_DIR, CheckpointError, TrainingError, UsageError
 
 TRAINING_OPTIONS = ("retrain", "epochs", "batch_size", "lr", "seed")
 
 
 def whole_number(text: str) -> int:
+    """An option's value, from 1 to 10^9."""
     try:
         value = int(text)
     except ValueError:
         value = 0
-    if value < 1:
-        raise ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    if not 1 <= value <= 10**9:
+        raise ArgumentTypeError(f"{text} is not a whole number from 1 to 1000000000")
     return value
 
 
 def seed_number(text: str) -> int:
+    """An option's value, from 0 to 2^31 - 1."""
     try:
         value = int(text)
     except ValueError:
@@ -35,6 +37,7 @@ def seed_number(text: str) -> int:
 
 
 def positive(text: str) -> float:
+    """An option's value, a finite number above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -45,13 +48,14 @@ def positive(text: str) -> float:
 
 
 def device(text: str) -> torch.device:
+    """An option's value, a device that works here; `auto` is the GPU where there is one."""
     if text == "auto":
         if torch.accelerator.is_available():
             return torch.accelerator.current_accelerator()
         return torch.device("cpu")
     try:
         chosen = torch.device(text)
-        torch.empty(1, device=chosen)
+        torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
         raise ArgumentTypeError(f"{text} is not a device of this machine; try auto") from error
     return chosen
@@ -98,8 +102,9 @@ def read_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> Nam
 
     Returns:
         The options, and beside them `data`, the `Dataset`, and `training`, the arguments that
-        `training.load_or_train` takes by name. Anything but the whole of MNIST keeps to a folder of
-        its own under `checkpoint_dir` and `figures_dir`, so that a quick try costs no result.
+        `training.load_or_train` takes by name. Anything but the whole of MNIST, and another noise,
+        keeps to a folder of its own under `checkpoint_dir` and `figures_dir`, so that a quick try
+        costs no result.
 
     Raises:
         DataError: MNIST was asked for and cannot be had, or its files are damaged.
@@ -112,7 +117,11 @@ def read_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> Nam
     if options.limit:
         own.append(f"limit-{options.limit}")
     options.checkpoint_dir = options.checkpoint_dir.joinpath(*own)
+    for name in ("noise", "beta"):
+        if getattr(options, name, None):
+            own.append(f"{name}-{getattr(options, name):g}")
     options.figures_dir = options.figures_dir.joinpath(*own)
+    options.figures_dir.mkdir(parents=True, exist_ok=True)  # complain now, not after the work
     given = {name: getattr(options, name, None) for name in TRAINING_OPTIONS}
     options.training = {name: value for name, value in given.items() if value is not None}
     return options
@@ -143,14 +152,16 @@ def run(main: Callable[[], None]) -> None:
         main()
     except UsageError as error:
         sys.exit(complain(error, status=2))
-    except (DataError, CheckpointError) as error:
+    except (DataError, CheckpointError, TrainingError) as error:
         sys.exit(complain(error, status=1))
     except OSError as error:
-        sys.exit(complain(f"{error.filename}: {error.strerror}", status=1))
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(complain(f"{where}{error.strerror or error}", status=1))
     except KeyboardInterrupt:
         sys.exit(complain("interrupted", status=130))
 
 
 def complain(message: object, status: int) -> int:
+    """Say what is wrong on one line of standard error; gives `status` back."""
     print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
     return status

@@ -58,7 +58,7 @@ def save_numbers(numbers: Mapping, figures_dir: Path, name: str) -> None:
         return float(f"{value:.6g}") if isinstance(value, float) else value
 
     path = figures_dir / f"{name}.json"
-    text = json.dumps(rounded(numbers), indent=2) + "\n"
+    text = json.dumps(rounded(numbers), indent=2, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
     print(f"wrote {path}")
 
@@ -103,7 +103,8 @@ def loss_curves(history: History, terms: Mapping[str, str]) -> Figure:
     """Training and test loss against epochs, from a history as `training.train` leaves it.
 
     An epoch's training loss is the mean over its batches, so it stands at the middle of the epoch;
-    the test loss is measured before the first epoch and after each.
+    the test loss is measured before the first epoch and after each. The axes are logarithmic where
+    all values are positive.
 
     Args:
         history: of the training.
@@ -116,11 +117,13 @@ def loss_curves(history: History, terms: Mapping[str, str]) -> Figure:
         train, test = history["train"][term], history["test"][term]
         ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLOURS[0], label="training")
         ax.plot(np.arange(len(test)), test, "--", color=COLOURS[1], label="test")
-        ax.set(ylabel=name, xlim=(0, len(train)), yscale="log")
-        low, high = ax.get_ylim()
-        subs = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 3)
-        ax.yaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:g}")
-        ax.yaxis.set_minor_locator(NullLocator())
+        ax.set(ylabel=name, xlim=(0, len(train)))
+        if min(*train, *test) > 0:
+            ax.set_yscale("log")
+            low, high = ax.get_ylim()
+            subs = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 3)
+            ax.yaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:g}")
+            ax.yaxis.set_minor_locator(NullLocator())
         ax.grid(alpha=0.25)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

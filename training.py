@@ -38,10 +38,11 @@ History = dict[str, dict[str, list[float]]]
 class Recipe:
     """How one model is trained: AdamW (Loshchilov and Hutter, 2019) under a one-cycle schedule.
 
-    Squared gradients are averaged over about a hundred steps (beta 0.99), not a thousand. The
-    learning rate rises to `lr` over the first `warm_up` of all steps and falls to nothing over the
-    rest (Smith and Topin, 2018); every step also shrinks the weights by `weight_decay` times the
-    learning rate. `augment` changes each batch of training images.
+    The learning rate rises to `lr` over the first `warm_up` of all steps and falls to nothing over
+    the rest, while beta1 falls from 0.95 to 0.85 and rises again (Smith and Topin, 2018). Squared
+    gradients are averaged over about a hundred steps (beta2 0.99), not a thousand. Every step also
+    shrinks the weights by `weight_decay` times the learning rate. `augment` changes each batch of
+    training images.
     """
 
     model: Callable[[], nn.Module]
@@ -117,6 +118,10 @@ class CheckpointError(Exception):
     """A checkpoint is missing or cannot be used; the message is one line that says what to do."""
 
 
+class TrainingError(Exception):
+    """A training that came to nothing; the message is one line that says what to do."""
+
+
 class UsageError(Exception):
     """Options that do not go together; the message is one line that says what to do."""
 
@@ -162,14 +167,14 @@ def one_epoch(
     sums: dict[str, Tensor | float] = defaultdict(float)
     images_seen = 0
     with tqdm(loader, desc=title, leave=False, disable=None) as bar:
-        for x, y in bar:
+        for count, (x, y) in enumerate(bar):
             x, y = x.to(device), y.to(device)
             terms = recipe.loss(model, recipe.augment(x) if recipe.augment else x, y)
             step(terms["loss"])
             images_seen += len(x)
             for term, value in terms.items():
                 sums[term] += value.detach() * len(x)
-            if bar.n % 50 == 0:
+            if not bar.disable and count % 50 == 0:
                 bar.set_postfix(loss=f"{sums['loss'].item() / images_seen:.4f}", refresh=False)
     return {term: value.item() / images_seen for term, value in sums.items()}
 
@@ -183,13 +188,16 @@ def train(
 ) -> tuple[nn.Module, History]:
     """Train a new model by `recipe` on all training images of `data`.
 
-    The same recipe, data and seed give the same weights on the same machine. `stop_after` ends the
-    training after that many of the recipe's epochs, its schedule unchanged.
+    The same recipe, data and seed give the same weights on the same processor. `stop_after` ends
+    the training after that many of the recipe's epochs, its schedule unchanged.
 
     Returns:
         The model in eval mode, and its history: `history["train"][term]` holds one value per epoch,
         the mean over that epoch's batches; `history["test"][term]` one before the first epoch and
         one after each.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -200,7 +208,7 @@ def train(
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=recipe.lr,
-        betas=(0.9, 0.99),
+        betas=(0.95, 0.99),  # the schedule moves the first
         weight_decay=recipe.weight_decay,
         fused=True,
     )
@@ -233,6 +241,11 @@ def train(
         test_loss = record(
             "test", evaluate(model, recipe.loss, data.x_clean_test, data.labels_test, device)
         )
+        if not math.isfinite(train_loss + test_loss):
+            raise TrainingError(
+                f"the loss is {train_loss} after epoch {epoch}: training has diverged and nothing "
+                f"was saved; a learning rate below {recipe.lr:g} may help"
+            )
         left = (time.monotonic() - began) / epoch * (recipe.epochs - epoch)
         print(
             f"{title}  train loss {train_loss:.4f}  test loss {test_loss:.4f}  "
@@ -259,7 +272,12 @@ def save_checkpoint(
     """Write the weights of the model `name`, the history of its training and its settings."""
     state = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
     checkpoint = {"name": name, "model": state, "history": history, "settings": settings}
-    write_whole(path, lambda file: torch.save(checkpoint, file))
+
+    def write(file: Path) -> None:
+        with file.open("wb") as stream:  # a full disk is then an OSError, not one of torch's
+            torch.save(checkpoint, stream)
+
+    write_whole(path, write)
 
 
 def load_checkpoint(name: str, checkpoint_dir: str | Path) -> tuple[nn.Module, dict]:
@@ -283,7 +301,8 @@ def load_checkpoint(name: str, checkpoint_dir: str | Path) -> tuple[nn.Module, d
     model = RECIPES[name].model()
     try:
         model.load_state_dict(checkpoint["model"])
-    except (KeyError, RuntimeError) as error:
+        checkpoint["history"]["train"], checkpoint["history"]["test"]
+    except (KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{path} does not fit this version's {name}; {remedy}") from error
     return model.eval(), checkpoint
 
@@ -318,10 +337,12 @@ def load_or_train(
     path = checkpoint_dir / f"{name}.pt"
     if path.exists() and not retrain:
         if changes or seed is not None:
-            given = ", ".join(f"--{change.replace('_', '-')}" for change in [*changes, "seed"][:1])
-            raise UsageError(f"{path} is trained already; {given} needs --retrain to replace it")
+            names = [*changes, *(["seed"] if seed is not None else [])]
+            given = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+            raise UsageError(f"{path} is trained already; {given}: add --retrain to replace it")
         model, checkpoint = load_checkpoint(name, checkpoint_dir)
         return model.to(device), checkpoint["history"]
+    checkpoint_dir.mkdir(parents=True, exist_ok=True)  # complain before the training, not after
     recipe = replace(RECIPES[name], **changes)
     seed = seed or 0
     images = len(data.labels_train)

@@ -2,7 +2,7 @@
 
     python benchmarks/dead_latents.py --data-dir data
 
-trains the committed recipe with 20 seeds, and 10 of them again from PyTorch's default
+trains the committed recipe with 20 seeds, and 5 of them again from PyTorch's default
 initialisation instead of `Autoencoder.start`, for two epochs over all training images. Prints the
 table of benchmarks/README.md and writes dead_latents.json beside it. About 20 minutes on two cores.
 
@@ -24,6 +24,7 @@ sys.path.insert(0, str(HERE.parent))
 from dataset import load_mnist  # noqa: E402
 from metrics import apply  # noqa: E402
 from models import Autoencoder  # noqa: E402
+from options import run  # noqa: E402
 from training import RECIPES, train  # noqa: E402
 
 EPOCHS = 2
@@ -42,7 +43,7 @@ def main() -> None:
     rows = []
     for name, model, seeds in (
         ("Autoencoder.start", Autoencoder, 20),
-        ("PyTorch's default", DefaultStart, 10),
+        ("PyTorch's default", DefaultStart, 5),
     ):
         recipe = replace(RECIPES["autoencoder"], model=model)
         for seed in range(seeds):
@@ -72,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

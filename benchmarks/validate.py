@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dataset import load_mnist
 from metrics import apply, neighbours
 from models import Autoencoder
+from options import positive, run, whole_number
 from training import RECIPES, train
 
 VALIDATION = 10_000
@@ -41,14 +42,15 @@ def main() -> None:
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--lr", type=float)
+    parser.add_argument("--epochs", type=whole_number)
+    parser.add_argument("--batch-size", type=whole_number)
+    parser.add_argument("--lr", type=positive)
+    parser.add_argument("--weight-decay", type=float)
     parser.add_argument("--narrow-first", action="store_true")
     options = parser.parse_args()
     changes = {
         name: value
-        for name in ("epochs", "batch_size", "lr")
+        for name in ("epochs", "batch_size", "lr", "weight_decay")
         if (value := getattr(options, name)) is not None
     }
     if options.narrow_first:
@@ -85,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

