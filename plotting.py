@@ -99,6 +99,15 @@ def image_rows(rows: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
+def logarithmic(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, its ticks plain numbers even within one decade."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    subs = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 3)
+    ax.yaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
 def loss_curves(history: History, terms: Mapping[str, str]) -> Figure:
     """Training and test loss against epochs, from a history as `training.train` leaves it.
 
@@ -119,11 +128,7 @@ def loss_curves(history: History, terms: Mapping[str, str]) -> Figure:
         ax.plot(np.arange(len(test)), test, "--", color=COLOURS[1], label="test")
         ax.set(ylabel=name, xlim=(0, len(train)))
         if min(*train, *test) > 0:
-            ax.set_yscale("log")
-            low, high = ax.get_ylim()
-            subs = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 3)
-            ax.yaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:g}")
-            ax.yaxis.set_minor_locator(NullLocator())
+            logarithmic(ax)
         ax.grid(alpha=0.25)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -186,8 +191,9 @@ def map_loss_figure(runs: Mapping[str, tuple[Tensor, float]]) -> Figure:
             style = ("-", "--")[number]
             ax.plot(x, losses.mean(axis=1), style, color=colour, linewidth=2, label=name)
     for ax, name in ((left, "iteration"), (right, "time (s)")):
-        ax.set(xlabel=name, xscale="log", yscale="log")
-        ax.grid(which="both", alpha=0.25)
+        ax.set(xlabel=name, xscale="log")
+        logarithmic(ax)
+        ax.grid(alpha=0.25)
     left.set_ylabel("MAP loss per image")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure

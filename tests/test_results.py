@@ -70,3 +70,20 @@ def test_augmentation_narrows_the_gap_between_training_and_test():
     plain, augmented = committed("ex4"), committed("ex4_augmented")
     gaps = [n["train"]["accuracy"] - n["test"]["accuracy"] for n in (plain, augmented)]
     assert gaps[1] < 0.5 * gaps[0]
+
+
+def test_the_readme_quotes_the_committed_numbers():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    share = committed("ex2")["same_label_share_of_10_neighbours"]
+    ex6 = committed("ex6")["test"]
+    quoted = [
+        f"mean squared error {committed('ex1')['mse_test']:.5f}",
+        f"{10 * sum(share):.1f} % of neighbours",
+        f"{committed('ex3')['test_10000']['accuracy']:.2f} % correct",
+        f"{committed('ex4')['test']['accuracy']:.2f} % correct",
+        f"{committed('ex4_augmented')['test']['accuracy']:.2f} % correct",
+        f"{committed('ex5')['confident']} of {committed('ex5')['images']} grid images",
+        f"{ex6['output']['psnr']:.2f} dB, from {ex6['noisy']['psnr']:.2f} dB",
+    ]
+    for number in quoted:
+        assert number in readme
