@@ -7,9 +7,8 @@ PYTHON ?= python3
 DATA_DIR ?= data
 PY = .venv/bin/python
 SCRIPTS = ex1_autoencoder.py ex2_latent.py ex3_knn.py ex4_classifier.py "ex4_classifier.py --augment" \
-	ex5_generate.py ex6_denoise.py ex7_vae.py ex8_map_denoise.py
-TRAINING = ex1_autoencoder.py ex4_classifier.py "ex4_classifier.py --augment" "ex7_vae.py --balance" \
-	"ex8_map_denoise.py --test-set"
+	ex5_generate.py ex6_denoise.py
+TRAINING = ex1_autoencoder.py ex4_classifier.py "ex4_classifier.py --augment"
 
 .PHONY: figures train test
 
