@@ -49,7 +49,7 @@ SCRIPTS = [
             "unsure_in_occupied_cell",
         },
     ),
-    ("ex6_denoise", ["--noise", "0.1"], ["ex6_denoising"], {"noise", "example", "test"}),
+    ("ex6_denoise", [], ["ex6_denoising"], {"noise", "example", "test"}),
     (
         "ex7_vae",
         QUICK,
@@ -90,6 +90,18 @@ def test_a_script_writes_its_figures_and_prints_its_numbers(
     assert "-----" in printed
     assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
     assert max(map(len, printed.replace(str(folder), "").splitlines())) <= 80
+
+
+def test_another_noise_keeps_to_its_own_folder(folder):
+    main = importlib.import_module("ex6_denoise").main
+    main(options(folder))
+    figures = folder / "figures/digits/limit-64"
+    usual = (figures / "ex6.json").read_bytes()
+    main([*options(folder), "--noise", "0.1"])
+    numbers = json.loads((figures / "noise-0.1/ex6.json").read_text())
+    assert numbers["noise"] == 0.1
+    assert numbers["test"]["noisy"]["psnr"] == pytest.approx(20, abs=0.1)
+    assert (figures / "ex6.json").read_bytes() == usual
 
 
 def test_the_numbers_printed_are_the_numbers_written(folder, capsys):
