@@ -341,7 +341,7 @@ def load_or_train(
             given = ", ".join(f"--{name.replace('_', '-')}" for name in names)
             raise UsageError(f"{path} is trained already; {given}: add --retrain to replace it")
         model, checkpoint = load_checkpoint(name, checkpoint_dir)
-        return model.to(device), checkpoint["history"]
+        return model.to(device, memory_format=torch.channels_last), checkpoint["history"]
     checkpoint_dir.mkdir(parents=True, exist_ok=True)  # complain before the training, not after
     recipe = replace(RECIPES[name], **changes)
     seed = seed or 0

@@ -50,13 +50,14 @@ def main() -> None:
             autoencoder, history = train(recipe, data, cpu, seed, stop_after=EPOCHS)
             h = apply(autoencoder.encoder, data.x_clean_test, cpu).flatten(1)
             variance, clipped = h.var(dim=0), (h == 0).float().mean(dim=0)
-            alive = (variance > 0.01 * variance.max()) & (clipped < 0.5)
+            largest = variance.max().clamp_min(1e-12)  # a dead latent varies by nothing at all
+            alive = (variance > 0.01 * largest) & (clipped < 0.5)
             rows.append(
                 {
                     "start": name,
                     "seed": seed,
                     "alive": alive.sum().item(),
-                    "variance_ratio": (variance.min() / variance.max()).item(),
+                    "variance_ratio": (variance.min() / largest).item(),
                     "clipped_share": clipped.tolist(),
                     "test_mse": history["test"]["loss"][-1],
                 }
