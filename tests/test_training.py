@@ -9,6 +9,7 @@ from models import Autoencoder
 from training import (
     RECIPES,
     CheckpointError,
+    TrainingError,
     UsageError,
     batches,
     evaluate,
@@ -47,6 +48,12 @@ def test_the_same_seed_gives_the_same_weights(few_digits, cpu):
     assert history_a == history_b
     other, _ = train(SHORT, few_digits, cpu, seed=6)
     assert not torch.equal(weights(a), weights(other))
+
+
+def test_a_training_that_diverges_says_so_and_saves_nothing(few_digits, cpu, tmp_path):
+    with pytest.raises(TrainingError, match="learning rate"):
+        load_or_train("autoencoder", few_digits, tmp_path, cpu, lr=1e8, epochs=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_batches_hold_every_image_once_with_its_own_label():
