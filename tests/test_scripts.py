@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dataset import MNIST_HEADERS
+from options import run
+
 ROOT = Path(__file__).resolve().parent.parent
 
 QUICK = ["--epochs", "2"]
@@ -139,11 +142,6 @@ def test_training_options_reach_the_training(tmp_path):
     assert path.read_bytes() != first
 
 
-def call(script, *arguments, cwd=ROOT):
-    command = [sys.executable, str(ROOT / f"{script}.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100)
-
-
 def test_without_mnist_and_without_internet_the_script_goes_on_with_the_digits(tmp_path):
     code = (
         "import sys, torchvision\n"
@@ -186,26 +184,43 @@ def test_a_bad_option_is_one_line_and_status_2(capsys, arguments, status, says):
     assert says in error
 
 
-def test_damaged_files_and_folders_end_with_one_line(tmp_path):
-    raw = tmp_path / "data/MNIST/raw"
+def fake_idx_files(folder):
+    raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        (raw / f"{name}-ubyte").write_bytes(b"not an idx file")
-    (tmp_path / "file").write_text("in the way")
-    checkpoint = tmp_path / "bad/digits/autoencoder.pt"
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.write_bytes(b"not a checkpoint")
-    for arguments, says in (
-        (["--data-dir", str(tmp_path / "data")], "train-images-idx3-ubyte"),
-        (["--dataset", "digits", "--checkpoint-dir", str(tmp_path / "bad")], "autoencoder.pt"),
-        (
-            ["--dataset", "digits", "--epochs", "1", "--checkpoint-dir", str(tmp_path / "file")],
-            "file",
-        ),
-    ):
-        done = call("ex1_autoencoder", *arguments, cwd=tmp_path)
-        assert done.returncode == 1, done.stderr
-        assert "Traceback" not in done.stderr
-        error = done.stderr.splitlines()[-1]
-        assert error.startswith("ex1_autoencoder.py: error:")
-        assert says in error
+    for name in MNIST_HEADERS:
+        (raw / name).write_bytes(b"not an idx file")
+
+
+def test_a_failing_script_ends_with_one_line_and_status_1(tmp_path):
+    fake_idx_files(tmp_path)
+    command = [sys.executable, str(ROOT / "ex1_autoencoder.py"), "--data-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ex1_autoencoder.py: error:")
+    assert "train-images-idx3-ubyte" in line
+    assert not (tmp_path / "figures").exists()
+
+
+@pytest.mark.parametrize("in_the_way", ["checkpoints", "figures", "checkpoints/digits"])
+def test_a_file_where_a_folder_belongs_is_named(tmp_path, capsys, in_the_way):
+    path = tmp_path / in_the_way
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("in the way")
+    main = importlib.import_module("ex1_autoencoder").main
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: main([*options(tmp_path), "--epochs", "1"]))
+    assert stop.value.code == 1
+    assert str(path) in capsys.readouterr().err.splitlines()[-1]
+    assert path.read_text() == "in the way"
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, capsys):
+    path = tmp_path / "checkpoints/digits/limit-64/autoencoder.pt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a checkpoint")
+    main = importlib.import_module("ex2_latent").main
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: main(options(tmp_path)))
+    assert stop.value.code == 1
+    assert str(path) in capsys.readouterr().err.splitlines()[-1]
