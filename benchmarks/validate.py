@@ -2,7 +2,7 @@
 
     python benchmarks/validate.py autoencoder --epochs 8 --batch-size 64 --seed 1
 
-Every hyperparameter was chosen this way, so that the test images had no say in it. For the
+A hyperparameter chosen this way is chosen without the test images. For the
 autoencoder, `--narrow-first` tries the decoder whose first upsampling, not its last, is the one
 that doubles the width only.
 """
