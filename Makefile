@@ -1,5 +1,6 @@
 # make figures   every figure and number of the report, from the committed checkpoints
 # make train     the same, after training every model anew
+# make report    REPORT.md, from figures/
 # make test      the tests
 # Each makes .venv and installs what it needs there. DATA_DIR=DIR takes MNIST from DIR.
 
@@ -7,10 +8,11 @@ PYTHON ?= python3
 DATA_DIR ?= data
 PY = .venv/bin/python
 SCRIPTS = ex1_autoencoder.py ex2_latent.py ex3_knn.py ex4_classifier.py "ex4_classifier.py --augment" \
-	ex5_generate.py ex6_denoise.py
-TRAINING = ex1_autoencoder.py ex4_classifier.py "ex4_classifier.py --augment"
+	"ex4_classifier.py --limit 1000" ex5_generate.py ex6_denoise.py ex7_vae.py ex8_map_denoise.py
+TRAINING = ex1_autoencoder.py ex4_classifier.py "ex4_classifier.py --augment" \
+	"ex4_classifier.py --limit 1000" "ex7_vae.py --balance" "ex8_map_denoise.py --test-set"
 
-.PHONY: figures train test
+.PHONY: figures train report test
 
 figures: .venv/installed
 	@set -e; for script in $(SCRIPTS); do \
@@ -23,6 +25,9 @@ train: .venv/installed
 	@set -e; for script in $(TRAINING); do \
 		echo "== $$script"; $(PY) $$script --retrain --data-dir "$(DATA_DIR)"; done
 	@$(MAKE) --no-print-directory figures
+
+report: .venv/installed
+	$(PY) report.py
 
 test: .venv/installed-dev
 	.venv/bin/ruff check .

@@ -3,18 +3,9 @@
 Writes ex2_latent and ex2.json.
 """
 
-import matplotlib.pyplot as plt
-
 from metrics import apply, separation
 from options import make_parser, read_options, run
-from plotting import (
-    PAGE_WIDTH,
-    digit_legend,
-    latent_scatter,
-    print_table,
-    save_figure,
-    save_numbers,
-)
+from plotting import latent_figure, print_table, save_figure, save_numbers
 from training import load_or_train
 
 
@@ -25,9 +16,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # (a) The latent of every test image is a point in the plane.
     h = apply(autoencoder.encoder, data.x_clean_test, options.device).flatten(1)
-    figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 5.2))
-    latent_scatter(ax, h, data.labels_test)
-    digit_legend(figure, loc="outside center right")
+    figure = latent_figure(h, data.labels_test)
     save_figure(figure, options.figures_dir, "ex2_latent", options.format)
 
     # (b) How well a digit keeps to itself, (c) and how many of its points the last ReLU clips.

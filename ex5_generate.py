@@ -6,6 +6,7 @@ Writes ex5_grid and ex5.json.
 from metrics import CONFIDENT, apply, codes_per_cell, confident_digits
 from options import make_parser, read_options, run
 from plotting import (
+    GridView,
     grid_figure,
     grid_points,
     latent_grid,
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     a, b = latent_grid(h)
     points = grid_points(a, b)
     images = apply(autoencoder.decoder, points.view(-1, 1, 2, 1), device)
-    figure = grid_figure(images, a, b, h, data.labels_test)
+    figure = grid_figure(GridView(images, a, b, h, data.labels_test))
     save_figure(figure, options.figures_dir, "ex5_grid", options.format)
 
     # (b) Which of them look like digits? Those the classifier of exercise 4 is sure of. And are

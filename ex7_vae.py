@@ -1,38 +1,32 @@
 """Exercise 7: a variational autoencoder with two latent units, beside the plain autoencoder.
 
-Writes ex7_reconstructions, ex7_loss, ex7_latent, ex7_grid, ex7_comparison and ex7.json; with
---balance, which trains five more for a few epochs each, ex7_balance and ex7_balance.json.
+Writes ex7_reconstructions, ex7_loss, ex7_latent, ex7_grid, ex7_comparison, ex7_accuracy and
+ex7.json; with --balance, which trains five more for a few epochs each, ex7_balance and
+ex7_balance.json.
 """
 
 from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
-import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metrics import (
-    accuracy,
-    accuracy_per_digit,
-    apply,
-    confident_digits,
-    confusion_matrix,
-    neighbours,
-)
+from metrics import apply, confident_digits, describe_latent_space
 from models import vae_loss
 from options import load_data, make_parser, read_options, run
 from plotting import (
     LATENT_UNITS,
-    PAGE_WIDTH,
+    GridView,
+    accuracy_bars,
     balance_figure,
-    digit_legend,
+    comparison_figure,
     grid_figure,
     grid_points,
     image_rows,
+    latent_figure,
     latent_grid,
-    latent_scatter,
     loss_curves,
     percent,
     print_table,
@@ -62,83 +56,69 @@ def main(argv: list[str] | None = None) -> None:
         x_mean, _x_std, _x_out = vae.encoder(x)
         return x_mean
 
+    def x_out_of(x: Tensor) -> Tensor:
+        _x_mean, _x_std, x_out = vae.encoder(x)
+        return x_out
+
     # (a) The ten examples through the mean of their latent, and the two terms of the loss.
     r_example = apply(lambda x: vae.decoder(x_mean_of(x)), data.x_clean_example, device)
     figure = image_rows({"input": data.x_clean_example, "output": r_example})
     save_figure(figure, figures, "ex7_reconstructions", format)
     terms = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
-    figure = loss_curves(history, terms)
-    save_figure(figure, figures, "ex7_loss", format)
+    save_figure(loss_curves(history, terms), figures, "ex7_loss", format)
 
-    # (b) The means of all test images.
-    x_mean = apply(x_mean_of, data.x_clean_test, device)
-    figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 5.2))
-    latent_scatter(ax, x_mean, data.labels_test, VAE_UNITS)
-    digit_legend(figure, loc="outside center right")
-    save_figure(figure, figures, "ex7_latent", format)
+    # The latent spaces of exercises 2 and 7, and what their decoders make of a grid over them.
+    def h_of(x: Tensor) -> Tensor:
+        return autoencoder.encoder(x).flatten(1)
 
-    # (c) Beside the latent space of exercise 2.
-    h = apply(lambda x: autoencoder.encoder(x).flatten(1), data.x_clean_test, device)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.4))
-    latent_scatter(left, h, data.labels_test, LATENT_UNITS)
-    latent_scatter(right, x_mean, data.labels_test, VAE_UNITS)
-    left.set_title("autoencoder", size=9)
-    right.set_title("VAE", size=9)
-    digit_legend(figure, loc="outside lower center", ncols=10)
-    save_figure(figure, figures, "ex7_comparison", format)
+    def r_of(h: Tensor) -> Tensor:
+        return autoencoder.decoder(h.view(-1, 1, 2, 1))
 
-    # (d) The grid of exercise 5, on the latent space of the VAE.
-    a, b = latent_grid(x_mean)
-    images = apply(vae.decoder, grid_points(a, b), device)
-    figure = grid_figure(images, a, b, x_mean, data.labels_test, VAE_UNITS)
-    save_figure(figure, figures, "ex7_grid", format)
-
-    # (c, e) The two latent spaces in numbers.
-    torch.manual_seed(0)  # of the samples x_out, whose distribution over all images is compared
-    spaces = {
-        "autoencoder": (
-            lambda x: autoencoder.encoder(x).flatten(1),
-            lambda x: autoencoder.encoder(x).flatten(1),
-            lambda z: autoencoder.decoder(z.view(-1, 1, 2, 1)),
-        ),
-        "vae": (x_mean_of, lambda x: vae.encoder(x)[2], vae.decoder),
-    }
-    numbers = {}
-    for name, (encode, sample, decode) in spaces.items():
-        z = apply(encode, data.x_clean_test, device)
-        z_sample = apply(sample, data.x_clean_test, device)
-        nearest = neighbours(apply(encode, data.x_clean_train, device), z, count=1)[:, 0]
-        confusion = confusion_matrix(data.labels_test, data.labels_train[nearest])
-        images = apply(decode, grid_points(*latent_grid(z)), device)
+    torch.manual_seed(0)  # of the samples x_out
+    views, numbers = {}, {}
+    for name, encode, sample, decode, units in (
+        ("autoencoder", h_of, h_of, r_of, LATENT_UNITS),
+        ("VAE", x_mean_of, x_out_of, vae.decoder, VAE_UNITS),
+    ):
+        h_train, h = (apply(encode, x, device) for x in (data.x_clean_train, data.x_clean_test))
+        h_sample = apply(sample, data.x_clean_test, device)
+        a, b = latent_grid(h)
+        images = apply(decode, grid_points(a, b), device)
         confident, _ = confident_digits(classifier, images, device)
+        views[name] = GridView(images, a, b, h, data.labels_test, units)
         numbers[name] = {
-            "mse": F.mse_loss(apply(decode, z, device), data.x_clean_test).item(),
-            "knn_accuracy": accuracy(confusion),
-            "knn_accuracy_per_digit": accuracy_per_digit(confusion),
-            "mean": z_sample.mean(dim=0).tolist(),
-            "covariance": z_sample.T.cov().tolist(),
-            "min": z_sample.min(dim=0).values.tolist(),
-            "max": z_sample.max(dim=0).values.tolist(),
+            "mse": F.mse_loss(apply(decode, h, device), data.x_clean_test).item(),
+            **describe_latent_space(h_train, h, h_sample, data),
             "confident_share_of_grid": confident.float().mean().item(),
         }
     kl = evaluate(vae, vae_loss, data.x_clean_test, data.labels_test, device)["kl"]
-    numbers["vae"]["kl"] = kl
+    numbers["VAE"]["kl"] = kl
 
-    both = (numbers["autoencoder"], numbers["vae"])
+    # (b) The means of all test images, (d) the grid over them, (c, e) both spaces side by side.
+    save_figure(latent_figure(h, data.labels_test, VAE_UNITS), figures, "ex7_latent", format)
+    save_figure(grid_figure(views["VAE"]), figures, "ex7_grid", format)
+    save_figure(comparison_figure(views), figures, "ex7_comparison", format)
+    accuracies = {name: n["knn_accuracy_per_digit"] for name, n in numbers.items()}
+    save_figure(accuracy_bars(accuracies, chance=10), figures, "ex7_accuracy", format)
+    save_numbers(numbers, figures, "ex7")
+    print_numbers(numbers)
+
+
+def print_numbers(numbers: dict[str, dict]) -> None:
+    """The two latent spaces side by side, and what the prior wants them to be."""
+    both = numbers.values()
 
     def pair(values: list[float]) -> str:
         return ", ".join(f"{value:.2f}" for value in values)
 
     print_table(
-        ("test images", "autoencoder", "VAE", "N(0, I)"),
+        ("test images", *numbers, "N(0, I)"),
         [
             ("mean squared error", *(f"{n['mse']:.5f}" for n in both), ""),
-            ("KL divergence (nats)", "", f"{kl:.3f}", ""),
+            ("KL divergence (nats)", "", f"{numbers['VAE']['kl']:.3f}", ""),
             ("latent mean", *(pair(n["mean"]) for n in both), "0, 0"),
-            *(
-                (f"latent covariance, row {i + 1}", *(pair(n["covariance"][i]) for n in both), row)
-                for i, row in enumerate(("1, 0", "0, 1"))
-            ),
+            ("latent covariance, row 1", *(pair(n["covariance"][0]) for n in both), "1, 0"),
+            ("latent covariance, row 2", *(pair(n["covariance"][1]) for n in both), "0, 1"),
             ("latent minimum", *(pair(n["min"]) for n in both), ""),
             ("latent maximum", *(pair(n["max"]) for n in both), ""),
             (
@@ -146,22 +126,20 @@ def main(argv: list[str] | None = None) -> None:
                 *(percent(100 * n["confident_share_of_grid"]) for n in both),
                 "",
             ),
-            *(
-                (
-                    f"1-NN, digit {digit} (%)",
-                    *(percent(n["knn_accuracy_per_digit"][digit]) for n in both),
-                    "",
-                )
-                for digit in range(10)
-            ),
-            ("1-NN, all (%)", *(percent(n["knn_accuracy"]) for n in both), ""),
+            ("1-NN correct (%)", *(percent(n["knn_accuracy"]) for n in both), ""),
         ],
     )
-    save_numbers(numbers, figures, "ex7")
+    print_table(
+        ("1-NN (%)", *map(str, range(10))),
+        [
+            (name, *(percent(value, digits=1) for value in n["knn_accuracy_per_digit"]))
+            for name, n in numbers.items()
+        ],
+    )
 
 
 def try_balances(options: Namespace) -> None:
-    """Exercise 7a: what other balances between the two terms of the loss do."""
+    """(a) What other balances between the two terms of the loss do."""
     limit = min(BALANCE_IMAGES, len(options.data.labels_train))
     data, device = load_data(Namespace(**vars(options) | {"limit": limit})), options.device
     points = []
@@ -169,15 +147,19 @@ def try_balances(options: Namespace) -> None:
         loss = partial(vae_loss, kl_weight=weight)
         recipe = replace(RECIPES["vae2"], loss=loss, epochs=BALANCE_EPOCHS)
         vae, _ = train(recipe, data, device)
-        terms = evaluate(vae, loss, data.x_clean_test, data.labels_test, device)
+        terms = evaluate(vae, vae_loss, data.x_clean_test, data.labels_test, device)
         x_mean = apply(lambda x, vae=vae: vae.encoder(x)[0], data.x_clean_test, device)
         mse = F.mse_loss(apply(vae.decoder, x_mean, device), data.x_clean_test).item()
-        points.append({"kl_weight": weight, "mse": mse, "kl": terms["kl"]})
-    figure = balance_figure(points, chosen=1.0)
-    save_figure(figure, options.figures_dir, "ex7_balance", options.format)
+        points.append({"kl_weight": weight, "mse": mse, "kl": terms["kl"], "loss": terms["loss"]})
+    save_figure(
+        balance_figure(points, chosen=1.0), options.figures_dir, "ex7_balance", options.format
+    )
     print_table(
-        ("weight of the KL divergence", "MSE at the mean", "KL (nats)"),
-        [(f"{p['kl_weight']:g}", f"{p['mse']:.5f}", f"{p['kl']:.3f}") for p in points],
+        ("weight of the KL divergence", "MSE at the mean", "KL (nats)", "loss, weight 1 (nats)"),
+        [
+            (f"{p['kl_weight']:g}", f"{p['mse']:.5f}", f"{p['kl']:.3f}", f"{p['loss']:.1f}")
+            for p in points
+        ],
     )
     numbers = {"epochs": BALANCE_EPOCHS, "training_images": limit, "points": points}
     save_numbers(numbers, options.figures_dir, "ex7_balance")

@@ -4,7 +4,9 @@ Labels are int64 tensors `(N,)`; latents are float32 `(N, 2)`.
 """
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
+from dataset import Dataset
 from training import EVALUATION_BATCH
 
 CONFIDENT = 0.9  # the probability above which the classifier counts as sure of an image
@@ -41,6 +44,60 @@ def quality(
         "mse": F.mse_loss(x, x_clean).item(),
         "psnr": psnr(x, x_clean),
         "right_digit": 100 * right.float().mean().item(),
+    }
+
+
+Result = TypeVar("Result")
+
+
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """The result of `work` and the seconds it took."""
+    began = time.perf_counter()
+    return work(), time.perf_counter() - began
+
+
+def compare(
+    ways: Mapping[str, Callable[[], Tensor]],
+    x_clean: Tensor,
+    labels: Tensor,
+    classifier: nn.Module,
+    device: torch.device,
+) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+    """Denoise in several ways; gives by name the images, and their `quality` and `seconds`."""
+    images, rows = {}, {}
+    for name, way in ways.items():
+        images[name], seconds = timed(way)
+        rows[name] = quality(images[name], x_clean, labels, classifier, device)
+        rows[name]["seconds"] = seconds
+    return images, rows
+
+
+def bottleneck_quality(
+    reconstruct: Callable[[Tensor], Tensor],
+    data: Dataset,
+    classifier: nn.Module,
+    device: torch.device,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Exercises 6 and 8a: `quality` of noisy images before and after a network that rebuilds them.
+
+    Returns:
+        For the ten examples and for all test images, `example` and `test`, that of the images that
+        go in, `noisy`, of the `output`, and of the `output for clean input`.
+    """
+    parts = {
+        "example": (data.x_clean_example, data.x_noisy_example, data.labels_example),
+        "test": (data.x_clean_test, data.x_noisy_test, data.labels_test),
+    }
+    return {
+        part: {
+            name: quality(x, x_clean, labels, classifier, device)
+            for name, x in (
+                ("noisy", x_noisy),
+                ("output", apply(reconstruct, x_noisy, device)),
+                ("output for clean input", apply(reconstruct, x_clean, device)),
+            )
+        }
+        for part, (x_clean, x_noisy, labels) in parts.items()
     }
 
 
@@ -120,3 +177,30 @@ def accuracy_per_digit(confusion: Tensor) -> list[float | None]:
 def accuracy(confusion: Tensor) -> float:
     """Percent of all images classified correctly."""
     return 100 * confusion.trace().item() / confusion.sum().item()
+
+
+def describe_latent_space(
+    h_train: Tensor, h: Tensor, h_sample: Tensor, data: Dataset
+) -> dict[str, float | list]:
+    """Exercise 7c: a latent space in numbers; the latents are `(N, 2)`.
+
+    Args:
+        h_train, h: of the training and of the test images.
+        h_sample: of the test images, too, but sampled where the encoder gives a distribution.
+        data: has their labels.
+
+    Returns:
+        `knn_accuracy` and `knn_accuracy_per_digit` of the nearest neighbour among `h_train`, in
+        percent; `mean`, `covariance`, `min` and `max` of `h_sample`: those of the aggregate
+        posterior, which the prior N(0, I) wants to be 0, I and unbounded.
+    """
+    nearest = neighbours(h_train, h, count=1)[:, 0]
+    confusion = confusion_matrix(data.labels_test, data.labels_train[nearest])
+    return {
+        "knn_accuracy": accuracy(confusion),
+        "knn_accuracy_per_digit": accuracy_per_digit(confusion),
+        "mean": h_sample.mean(dim=0).tolist(),
+        "covariance": h_sample.T.cov().tolist(),
+        "min": h_sample.min(dim=0).values.tolist(),
+        "max": h_sample.max(dim=0).values.tolist(),
+    }

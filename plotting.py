@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 
@@ -22,6 +23,7 @@ from training import History, write_whole
 PAGE_WIDTH = 6.3  # inches of text on an A4 page
 COLOURS = matplotlib.color_sequences["petroff10"]  # ten that colour-blind readers tell apart
 GRID_STEPS = 15
+NAME_DISTANCE = 0.05  # of names in a scatter plot, as a share of its width and height
 LATENT_UNITS = ("latent unit $h_1$", "latent unit $h_2$")
 
 plt.rcParams.update(
@@ -75,9 +77,25 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print()
 
 
-def percent(value: float | None) -> str:
+def print_qualities(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """Print what `metrics.quality` says of images, and the time they took where it is known.
+
+    `parts` holds it by the part of the data and then by what was done to the images.
+    """
+    header = ("images", "MSE", "PSNR (dB)", "right digit (%)", "time (s)")
+    rows = []
+    for part, images in parts.items():
+        for name, row in images.items():
+            cells = [f"{row['mse']:.5f}", f"{row['psnr']:.2f}", percent(row["right_digit"])]
+            rows.append([f"{part}, {name}", *cells])
+            if "seconds" in row:
+                rows[-1].append(f"{row['seconds']:.2f}")
+    print_table(header[: len(rows[0])], rows)
+
+
+def percent(value: float | None, digits: int = 2) -> str:
     """A percentage for a table; a dash where there was nothing to count."""
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def image_rows(rows: Mapping[str, Tensor]) -> Figure:
@@ -136,24 +154,66 @@ def loss_curves(history: History, terms: Mapping[str, str]) -> Figure:
     return figure
 
 
-def latent_scatter(
-    ax: Axes, h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS
-) -> None:
-    """Latents `(N, 2)` as points coloured by label, each digit written at the median of its points.
+def spread(places: Tensor, h: Tensor) -> Tensor:
+    """Move `places` `(n, 2)` apart until names written there can be told apart on a plot of `h`."""
+    low, high = h.min(dim=0).values, h.max(dim=0).values
+    span = (high - low).clamp_min(1e-6)
+    places = (places - low) / span
+    for _ in range(100):
+        apart = places[:, None] - places
+        distance = apart.norm(dim=2, keepdim=True)
+        push = (NAME_DISTANCE - distance).clamp_min(0) / 4 * apart / distance.clamp_min(1e-6)
+        places = places + push.sum(dim=1)
+    return places * span + low
 
-    `digit_legend` adds the legend.
+
+def latent_scatter(
+    ax: Axes,
+    h: Tensor,
+    labels: Tensor,
+    axis_names: tuple[str, str] = LATENT_UNITS,
+    among: Tensor | None = None,
+) -> None:
+    """Latents `(N, 2)` as points coloured by label, each digit written near its points' median.
+
+    `among` are all the latents that the axes show, where they show more than `h`. `digit_legend`
+    adds the legend.
     """
     size = min(12, 20_000 / len(h))
+    present = labels.unique()
     for digit in range(10):
         x, y = h[labels == digit].T.numpy()
         ax.scatter(x, y, s=size, color=COLOURS[digit], linewidths=0, alpha=0.6, rasterized=True)
         ax.scatter([], [], s=25, color=COLOURS[digit], label=str(digit))
-        if len(x):
-            text = ax.text(np.median(x), np.median(y), str(digit), weight="bold", ha="center")
-            text.set(
-                va="center", path_effects=[patheffects.withStroke(linewidth=2, foreground="w")]
-            )
+    medians = torch.stack([h[labels == digit].median(dim=0).values for digit in present])
+    halo = [patheffects.withStroke(linewidth=2, foreground="w")]
+    for digit, place in zip(
+        present.tolist(), spread(medians, h if among is None else among), strict=True
+    ):
+        text = ax.text(*place.tolist(), str(digit), weight="bold", ha="center", va="center")
+        text.set_path_effects(halo)
     ax.set(xlabel=axis_names[0], ylabel=axis_names[1])
+
+
+def latent_figure(h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS) -> Figure:
+    """Exercises 2 and 7b: the `latent_scatter` of latents `(N, 2)`, with a legend of the digits."""
+    figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 5.2))
+    latent_scatter(ax, h, labels, axis_names)
+    digit_legend(figure, loc="outside center right")
+    return figure
+
+
+def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
+    """Exercise 6: the latents `(N, 2)` of the same images side by side, on the same axes."""
+    figure, panels = plt.subplots(
+        1, len(latents), figsize=(PAGE_WIDTH, 3.4), sharex=True, sharey=True
+    )
+    for ax, (name, h) in zip(panels, latents.items(), strict=True):
+        latent_scatter(ax, h, labels, among=torch.cat(list(latents.values())))
+        ax.set_title(name, size=9)
+        ax.label_outer()
+    digit_legend(figure, loc="outside lower center", ncols=10)
+    return figure
 
 
 def balance_figure(points: Sequence[Mapping[str, float]], chosen: float) -> Figure:
@@ -258,34 +318,59 @@ def grid_points(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(a, b, indexing="xy"), dim=-1).view(-1, 2)
 
 
-def grid_figure(
-    images: Tensor,
-    a: Tensor,
-    b: Tensor,
-    h: Tensor,
-    labels: Tensor,
-    axis_names: tuple[str, str] = LATENT_UNITS,
-) -> Figure:
-    """Exercise 5: the images decoded from a grid and, on the same axes, the latents it covers.
+def decoded_grid(ax: Axes, images: Tensor, a: Tensor, b: Tensor) -> None:
+    """The images decoded from `grid_points(a, b)`, `(len(b) * len(a), 1, 32, 32)`, at their points.
 
-    Args:
-        images: decoded from `grid_points(a, b)`, `(len(b) * len(a), 1, 32, 32)`; the one decoded
-            from `(a[j], b[i])` is centred at `(a[j], b[i])`, with `b` growing upwards.
-        a, b: equidistant, rising.
-        h, labels: latents `(N, 2)` and the digits they come from.
-        axis_names: of the two latent units.
+    The one decoded from `(a[j], b[i])` is centred at `(a[j], b[i])`, with `b` growing upwards; the
+    values of `a` and `b` are equidistant and rise. The axes are made to end where the images do.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.5), sharex=True, sharey=True)
     # An image's rows run downwards and the plot's axis upwards: the largest b comes first.
     rows = images.view(len(b), len(a), *images.shape[-2:]).flip(0)
     mosaic = torch.cat([torch.cat(list(row), dim=1) for row in rows]).numpy()
     half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2
     edges = torch.stack([a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b])
     extent = edges.tolist()
-    left.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
-    left.set(xlabel=axis_names[0], ylabel=axis_names[1])
-    latent_scatter(right, h, labels, axis_names)
-    right.plot(*grid_points(a, b).T.numpy(), "+", color="black", markersize=3, markeredgewidth=0.5)
-    right.set(ylabel=None, xlim=extent[:2], ylim=extent[2:])
+    ax.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
+    ax.set(xlim=extent[:2], ylim=extent[2:])
+
+
+class GridView(NamedTuple):
+    """A latent space as exercise 5 looks at it.
+
+    `images` are decoded from `grid_points(a, b)`; `h` `(N, 2)` and `labels` are the latents that
+    the grid covers and their digits; `axis_names` name the two latent units.
+    """
+
+    images: Tensor
+    a: Tensor
+    b: Tensor
+    h: Tensor
+    labels: Tensor
+    axis_names: tuple[str, str] = LATENT_UNITS
+
+
+def grid_figure(view: GridView) -> Figure:
+    """Exercises 5 and 7d: the decoded images and, on the same axes, the latents they cover."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.5), sharex=True, sharey=True)
+    latent_scatter(right, view.h, view.labels, view.axis_names)
+    points = grid_points(view.a, view.b).T.numpy()
+    right.plot(*points, "+", color="black", markersize=3, markeredgewidth=0.5)
+    right.set(ylabel=None)
+    decoded_grid(left, view.images, view.a, view.b)
+    left.set(xlabel=view.axis_names[0], ylabel=view.axis_names[1])
+    digit_legend(figure, loc="outside lower center", ncols=10)
+    return figure
+
+
+def comparison_figure(views: Mapping[str, GridView]) -> Figure:
+    """Exercises 7c and 7e: latent spaces side by side, above each the images decoded from it."""
+    figure, axes = plt.subplots(
+        2, len(views), figsize=(PAGE_WIDTH, 6.2), sharex="col", sharey="col"
+    )
+    for (top, bottom), (name, view) in zip(axes.T, views.items(), strict=True):
+        latent_scatter(bottom, view.h, view.labels, view.axis_names)
+        decoded_grid(top, view.images, view.a, view.b)
+        top.set_ylabel(view.axis_names[1])
+        top.set_title(name, size=9)
     digit_legend(figure, loc="outside lower center", ncols=10)
     return figure

@@ -10,6 +10,7 @@ that doubles the width only.
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,12 +21,14 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dataset import load_mnist
-from metrics import apply, neighbours
-from models import Autoencoder
+from MAP_template import map_estimate
+from metrics import apply, neighbours, psnr
+from models import Autoencoder, vae_loss
 from options import positive, run, whole_number
-from training import RECIPES, train
+from training import RECIPES, small_affine, train
 
 VALIDATION = 10_000
+NOISE, DENOISED = 0.25, 500  # the VAEs denoise this many of the validation images
 
 
 class NarrowFirst(Autoencoder):
@@ -46,6 +49,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=whole_number)
     parser.add_argument("--lr", type=positive)
     parser.add_argument("--weight-decay", type=float)
+    parser.add_argument("--augment", type=positive, metavar="STRENGTH", help="of small_affine")
+    parser.add_argument("--kl-weight", type=positive, help="of the VAEs")
     parser.add_argument("--narrow-first", action="store_true")
     options = parser.parse_args()
     changes = {
@@ -53,6 +58,10 @@ def main() -> None:
         for name in ("epochs", "batch_size", "lr", "weight_decay")
         if (value := getattr(options, name)) is not None
     }
+    if options.augment:
+        changes["augment"] = partial(small_affine, strength=options.augment)
+    if options.kl_weight:
+        changes["loss"] = partial(vae_loss, kl_weight=options.kl_weight)
     if options.narrow_first:
         changes["model"] = NarrowFirst
     data = load_mnist(options.data_dir)
@@ -80,6 +89,14 @@ def main() -> None:
         x = split.x_clean_test
         result += f", KL {history['test']['kl'][-1]:.2f} nats"
         result += f", MSE at the mean {F.mse_loss(apply(at_the_mean, x, cpu), x):.5f}"
+        x = x[:DENOISED]
+        x_noisy = x + NOISE * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        z_init = apply(lambda x: model.encoder(x)[0], x_noisy, cpu)
+        bottleneck = apply(model.decoder, z_init, cpu)
+        _z, x_estimate, _losses = map_estimate(
+            model.decoder, x_noisy, z_init.shape[1], NOISE**2, z_init
+        )
+        result += f", bottleneck {psnr(bottleneck, x):.2f} dB, MAP {psnr(x_estimate, x):.2f} dB"
     else:
         right = apply(model, split.x_clean_test, cpu).argmax(dim=1) == split.labels_test
         result += f", accuracy {100 * right.float().mean():.2f} %"

@@ -8,6 +8,7 @@ import torch
 
 from metrics import codes_per_cell
 from plotting import (
+    GridView,
     confusion_figure,
     grid_figure,
     grid_points,
@@ -37,7 +38,7 @@ def test_every_decoded_image_is_centred_at_its_latent_on_the_scatters_axes():
     images = grid_points(a, b)[:, None, None].repeat_interleave(16, dim=3).expand(-1, 1, 32, 32)
     images = images.clone()
     images[:, :, :16] += 100  # the upper half of every image is brighter
-    figure = grid_figure(images, a, b, h, torch.zeros(500, dtype=torch.long))
+    figure = grid_figure(GridView(images, a, b, h, torch.zeros(500, dtype=torch.long)))
     left, right = figure.axes
     (mosaic,) = left.images
     x0, x1, y0, y1 = mosaic.get_extent()

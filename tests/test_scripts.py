@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,18 +54,34 @@ SCRIPTS = [
             "unsure_in_occupied_cell",
         },
     ),
-    ("ex6_denoise", [], ["ex6_denoising"], {"noise", "example", "test"}),
+    ("ex6_denoise", [], ["ex6_denoising", "ex6_latent"], {"noise", "example", "test", "latent"}),
     (
         "ex7_vae",
         QUICK,
-        ["ex7_reconstructions", "ex7_loss", "ex7_latent", "ex7_grid", "ex7_comparison"],
-        {"autoencoder", "vae"},
+        [
+            "ex7_reconstructions",
+            "ex7_loss",
+            "ex7_latent",
+            "ex7_grid",
+            "ex7_comparison",
+            "ex7_accuracy",
+        ],
+        {"autoencoder", "VAE"},
     ),
     (
         "ex8_map_denoise",
         QUICK,
         ["ex8_bottleneck", "ex8_map", "ex8_map_loss", "ex8_beta"],
-        {"noise", "beta", "last_map_loss", "last_map_loss_plain", "beta_sweep", "example"},
+        {
+            "noise",
+            "beta",
+            "bottleneck",
+            "iterations",
+            "last_map_loss",
+            "last_map_loss_plain",
+            "beta_sweep",
+            "example",
+        },
     ),
 ]
 
@@ -80,8 +98,9 @@ def options(folder, limit=64):
 
 @pytest.mark.parametrize(("script", "own", "figures", "keys"), SCRIPTS)
 def test_a_script_writes_its_figures_and_prints_its_numbers(
-    folder, capsys, script, own, figures, keys
+    folder, capsys, monkeypatch, script, own, figures, keys
 ):
+    monkeypatch.setattr("ex8_map_denoise.SWEPT", 5)
     importlib.import_module(script).main([*options(folder), *own])
     written = folder / "figures" / "digits" / "limit-64"
     for figure in figures:
@@ -105,6 +124,37 @@ def test_another_noise_keeps_to_its_own_folder(folder):
     assert numbers["noise"] == 0.1
     assert numbers["test"]["noisy"]["psnr"] == pytest.approx(20, abs=0.1)
     assert (figures / "ex6.json").read_bytes() == usual
+
+
+def test_other_balances_trade_reconstruction_against_the_kl_divergence(folder, capsys, monkeypatch):
+    ex7 = importlib.import_module("ex7_vae")
+    monkeypatch.setattr(ex7, "BALANCE_EPOCHS", 8)
+    ex7.main([*options(folder), "--balance"])
+    figures = folder / "figures/digits/limit-64"
+    assert (figures / "ex7_balance.png").stat().st_size > 5000
+    numbers = json.loads((figures / "ex7_balance.json").read_text())
+    assert (numbers["epochs"], numbers["training_images"]) == (8, 64)
+    points = numbers["points"]
+    assert [point["kl_weight"] for point in points] == list(ex7.BALANCES)
+    assert points[0]["kl"] > points[2]["kl"] > points[-1]["kl"]
+    assert f"{points[2]['mse']:.5f}" in capsys.readouterr().out
+
+
+def test_the_whole_test_set_and_other_noise_and_beta(folder, monkeypatch):
+    ex8 = importlib.import_module("ex8_map_denoise")
+    monkeypatch.setattr(ex8, "map_estimate", partial(ex8.map_estimate, iterations=2))
+    ex8.main([*options(folder), "--test-set", "--noise", "0.1", "--beta", "0.02"])
+    figures = folder / "figures/digits/limit-64/noise-0.1/beta-0.02"
+    numbers = json.loads((figures / "ex8_test_set.json").read_text())
+    assert (numbers["noise"], numbers["beta"]) == (0.1, 0.02)
+    assert numbers["test"].keys() >= {"noisy", "clipped to [0, 1]", "bottleneck", "MAP"}
+    assert numbers["test"]["noisy"]["psnr"] == pytest.approx(20, abs=0.1)
+    assert len(set(numbers["worst"]["image"])) == len(numbers["worst"]["label"]) == 10
+    assert (figures / "ex8_worst.png").stat().st_size > 5000
+    assert [row["noise"] for row in numbers["noise_levels"]] == list(ex8.NOISE_LEVELS)
+    for row in numbers["noise_levels"]:
+        assert row["noisy"] == pytest.approx(-20 * math.log10(row["noise"]), abs=0.1)
+    assert json.loads((figures / "ex8.json").read_text())["beta"] == 0.02
 
 
 def test_the_numbers_printed_are_the_numbers_written(folder, capsys):
