@@ -45,9 +45,19 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     for name, chosen in (("confident", sure), ("unsure", ~sure)):
         occupied = (codes[chosen] > 0).sum().item()
+        density = codes[chosen].float().mean().item() if chosen.any() else 0.0
         numbers[f"{name}_in_occupied_cell"] = occupied
-        rows.append((name, str(chosen.sum().item()), str(occupied)))
-    print_table((f"classifier, above {CONFIDENT}", "grid images", "with test images around"), rows)
+        numbers[f"{name}_test_images_per_cell"] = density
+        rows.append((name, str(chosen.sum().item()), str(occupied), f"{density:.1f}"))
+    print_table(
+        (
+            f"classifier, above {CONFIDENT}",
+            "grid images",
+            "in occupied cells",
+            "test images a cell",
+        ),
+        rows,
+    )
     print_table(
         ("digit", *map(str, range(10))),
         [("confident", *map(str, numbers["confident_per_digit"]))],

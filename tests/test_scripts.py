@@ -52,6 +52,8 @@ SCRIPTS = [
             "confident_per_digit",
             "confident_in_occupied_cell",
             "unsure_in_occupied_cell",
+            "confident_test_images_per_cell",
+            "unsure_test_images_per_cell",
         },
     ),
     ("ex6_denoise", [], ["ex6_denoising", "ex6_latent"], {"noise", "example", "test", "latent"}),
