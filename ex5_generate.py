@@ -3,6 +3,8 @@
 Writes ex5_grid and ex5.json.
 """
 
+import torch
+
 from metrics import CONFIDENT, apply, codes_per_cell, confident_digits
 from options import make_parser, read_options, run
 from plotting import (
@@ -10,6 +12,7 @@ from plotting import (
     grid_figure,
     grid_points,
     latent_grid,
+    percent,
     print_table,
     save_figure,
     save_numbers,
@@ -31,10 +34,15 @@ def main(argv: list[str] | None = None) -> None:
     figure = grid_figure(GridView(images, a, b, h, data.labels_test))
     save_figure(figure, options.figures_dir, "ex5_grid", options.format)
 
-    # (b) Which of them look like digits? Those the classifier of exercise 4 is sure of. And are
-    # there test images whose latents lie in the grid cell that such an image stands for?
+    # (b) Which of them look like digits? Those the classifier of exercise 4 is sure of. And which
+    # test images have their latents in the grid cell that such an image stands for, one digit or
+    # several?
     sure, digit = confident_digits(classifier, images, device)
-    codes = codes_per_cell(h, a, b)
+    codes = torch.stack(
+        [codes_per_cell(h[data.labels_test == digit], a, b) for digit in range(10)], dim=1
+    )
+    occupied = codes.sum(dim=1) > 0
+    purity = codes.max(dim=1).values / codes.sum(dim=1)
     numbers = {
         "h1": a.tolist(),
         "h2": b.tolist(),
@@ -44,18 +52,14 @@ def main(argv: list[str] | None = None) -> None:
     }
     rows = []
     for name, chosen in (("confident", sure), ("unsure", ~sure)):
-        occupied = (codes[chosen] > 0).sum().item()
-        density = codes[chosen].float().mean().item() if chosen.any() else 0.0
-        numbers[f"{name}_in_occupied_cell"] = occupied
-        numbers[f"{name}_test_images_per_cell"] = density
-        rows.append((name, str(chosen.sum().item()), str(occupied), f"{density:.1f}"))
+        cells = chosen & occupied
+        count, share = cells.sum().item(), purity[cells].mean().item() if cells.any() else None
+        numbers[f"{name}_in_occupied_cell"] = count
+        numbers[f"{name}_main_digit_share"] = share
+        share = "-" if share is None else percent(100 * share)
+        rows.append((name, str(chosen.sum().item()), str(count), share))
     print_table(
-        (
-            f"classifier, above {CONFIDENT}",
-            "grid images",
-            "in occupied cells",
-            "test images a cell",
-        ),
+        (f"classifier, above {CONFIDENT}", "grid images", "in occupied cells", "main digit (%)"),
         rows,
     )
     print_table(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metrics import apply, confident_digits, describe_latent_space
-from models import vae_loss
+from models import VAE, Classifier, vae_loss
 from options import load_data, make_parser, read_options, run
 from plotting import (
     LATENT_UNITS,
@@ -36,6 +36,7 @@ from plotting import (
 from training import RECIPES, evaluate, load_or_train, train
 
 VAE_UNITS = ("mean of latent unit $z_1$", "mean of latent unit $z_2$")
+DRAWS = 2000  # from the prior
 BALANCES = (0.01, 0.1, 1.0, 10.0, 100.0)  # the KL divergence's weight; 1 is the calibrated one
 BALANCE_EPOCHS, BALANCE_IMAGES = 10, 10_000  # each is trained for this long, on this many
 
@@ -47,38 +48,29 @@ def main(argv: list[str] | None = None) -> None:
     data, folder, device = options.data, options.checkpoint_dir, options.device
     figures, format = options.figures_dir, options.format
     vae, history = load_or_train("vae2", data, folder, device, **options.training)
-    if options.balance:
-        try_balances(options)
     autoencoder, _ = load_or_train("autoencoder", data, folder, device)
     classifier, _ = load_or_train("classifier", data, folder, device)
 
-    def x_mean_of(x: Tensor) -> Tensor:
-        x_mean, _x_std, _x_out = vae.encoder(x)
-        return x_mean
-
-    def x_out_of(x: Tensor) -> Tensor:
-        _x_mean, _x_std, x_out = vae.encoder(x)
-        return x_out
-
     # (a) The ten examples through the mean of their latent, and the two terms of the loss.
-    r_example = apply(lambda x: vae.decoder(x_mean_of(x)), data.x_clean_example, device)
+    r_example = apply(vae.reconstruct, data.x_clean_example, device)
     figure = image_rows({"input": data.x_clean_example, "output": r_example})
     save_figure(figure, figures, "ex7_reconstructions", format)
     terms = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
     save_figure(loss_curves(history, terms), figures, "ex7_loss", format)
 
-    # The latent spaces of exercises 2 and 7, and what their decoders make of a grid over them.
+    # The latent space of exercise 2, to compare with.
     def h_of(x: Tensor) -> Tensor:
         return autoencoder.encoder(x).flatten(1)
 
     def r_of(h: Tensor) -> Tensor:
         return autoencoder.decoder(h.view(-1, 1, 2, 1))
 
-    torch.manual_seed(0)  # of the samples x_out
+    # (b) The means of all test images, (d) the grid over them, (c, e) and both spaces in numbers.
+    torch.manual_seed(0)  # of the samples
     views, numbers = {}, {}
     for name, encode, sample, decode, units in (
         ("autoencoder", h_of, h_of, r_of, LATENT_UNITS),
-        ("VAE", x_mean_of, x_out_of, vae.decoder, VAE_UNITS),
+        ("VAE", vae.mean, vae.sample, vae.decoder, VAE_UNITS),
     ):
         h_train, h = (apply(encode, x, device) for x in (data.x_clean_train, data.x_clean_test))
         h_sample = apply(sample, data.x_clean_test, device)
@@ -91,17 +83,30 @@ def main(argv: list[str] | None = None) -> None:
             **describe_latent_space(h_train, h, h_sample, data),
             "confident_share_of_grid": confident.float().mean().item(),
         }
-    kl = evaluate(vae, vae_loss, data.x_clean_test, data.labels_test, device)["kl"]
-    numbers["VAE"]["kl"] = kl
+    numbers["VAE"] |= {
+        "kl": evaluate(vae, vae_loss, data.x_clean_test, data.labels_test, device)["kl"],
+        **draw_from_prior(vae, classifier, device),
+    }
 
-    # (b) The means of all test images, (d) the grid over them, (c, e) both spaces side by side.
     save_figure(latent_figure(h, data.labels_test, VAE_UNITS), figures, "ex7_latent", format)
     save_figure(grid_figure(views["VAE"]), figures, "ex7_grid", format)
     save_figure(comparison_figure(views), figures, "ex7_comparison", format)
     accuracies = {name: n["knn_accuracy_per_digit"] for name, n in numbers.items()}
     save_figure(accuracy_bars(accuracies, chance=10), figures, "ex7_accuracy", format)
-    save_numbers(numbers, figures, "ex7")
     print_numbers(numbers)
+    save_numbers(numbers, figures, "ex7")
+    if options.balance:
+        try_balances(options, classifier)
+
+
+def draw_from_prior(vae: VAE, classifier: Classifier, device: torch.device) -> dict[str, object]:
+    """(e) What the classifier of exercise 4 sees in images decoded from draws from the prior."""
+    images = apply(vae.decoder, torch.randn(DRAWS, 2), device)
+    confident, digit = confident_digits(classifier, images, device)
+    return {
+        "confident_share_of_prior": confident.float().mean().item(),
+        "prior_share_per_digit": (digit.bincount(minlength=10) / DRAWS).tolist(),
+    }
 
 
 def print_numbers(numbers: dict[str, dict]) -> None:
@@ -126,6 +131,12 @@ def print_numbers(numbers: dict[str, dict]) -> None:
                 *(percent(100 * n["confident_share_of_grid"]) for n in both),
                 "",
             ),
+            (
+                "draws from N(0, I) recognised (%)",
+                "",
+                percent(100 * numbers["VAE"]["confident_share_of_prior"]),
+                "",
+            ),
             ("1-NN correct (%)", *(percent(n["knn_accuracy"]) for n in both), ""),
         ],
     )
@@ -138,26 +149,43 @@ def print_numbers(numbers: dict[str, dict]) -> None:
     )
 
 
-def try_balances(options: Namespace) -> None:
-    """(a) What other balances between the two terms of the loss do."""
+def try_balances(options: Namespace, classifier: Classifier) -> None:
+    """(a) What other balances between the two terms of the loss do to the same network."""
     limit = min(BALANCE_IMAGES, len(options.data.labels_train))
     data, device = load_data(Namespace(**vars(options) | {"limit": limit})), options.device
+    x, labels = data.x_clean_test, data.labels_test
     points = []
     for weight in BALANCES:
-        loss = partial(vae_loss, kl_weight=weight)
-        recipe = replace(RECIPES["vae2"], loss=loss, epochs=BALANCE_EPOCHS)
+        recipe = replace(
+            RECIPES["vae2"], loss=partial(vae_loss, kl_weight=weight), epochs=BALANCE_EPOCHS
+        )
         vae, _ = train(recipe, data, device)
-        terms = evaluate(vae, vae_loss, data.x_clean_test, data.labels_test, device)
-        x_mean = apply(lambda x, vae=vae: vae.encoder(x)[0], data.x_clean_test, device)
-        mse = F.mse_loss(apply(vae.decoder, x_mean, device), data.x_clean_test).item()
-        points.append({"kl_weight": weight, "mse": mse, "kl": terms["kl"], "loss": terms["loss"]})
-    save_figure(
-        balance_figure(points, chosen=1.0), options.figures_dir, "ex7_balance", options.format
-    )
+        terms = evaluate(vae, vae_loss, x, labels, device)
+        means = [apply(vae.mean, images, device) for images in (data.x_clean_train, x)]
+        points.append(
+            {
+                "kl_weight": weight,
+                "mse": F.mse_loss(apply(vae.reconstruct, x, device), x).item(),
+                "kl": terms["kl"],
+                "loss": terms["loss"],
+                **describe_latent_space(*means, apply(vae.sample, x, device), data),
+                **draw_from_prior(vae, classifier, device),
+            }
+        )
+    figure = balance_figure(points, chosen=1.0)
+    save_figure(figure, options.figures_dir, "ex7_balance", options.format)
     print_table(
-        ("weight of the KL divergence", "MSE at the mean", "KL (nats)", "loss, weight 1 (nats)"),
+        ("weight of KL", "MSE", "KL (nats)", "loss (nats)", "variances", "prior (%)", "1-NN (%)"),
         [
-            (f"{p['kl_weight']:g}", f"{p['mse']:.5f}", f"{p['kl']:.3f}", f"{p['loss']:.1f}")
+            (
+                f"{p['kl_weight']:g}",
+                f"{p['mse']:.5f}",
+                f"{p['kl']:.3f}",
+                f"{p['loss']:.1f}",
+                ", ".join(f"{p['covariance'][i][i]:.2f}" for i in range(2)),
+                percent(100 * p["confident_share_of_prior"]),
+                percent(p["knn_accuracy"]),
+            )
             for p in points
         ],
     )

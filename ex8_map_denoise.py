@@ -25,7 +25,7 @@ from plotting import (
 from training import EVALUATION_BATCH, load_or_train
 
 LATENT_SIZE = 16
-BETAS = [10 ** (exponent / 2) for exponent in range(-6, 3)]  # 0.001 to 10
+FACTORS = [10 ** (exponent / 2) for exponent in range(-4, 5)]  # of the noise variance, for beta
 SWEPT = 50  # test images in the sweep of beta
 NOISE_LEVELS, MEASURED = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5), 500  # on so many test images each
 
@@ -44,14 +44,10 @@ def main(argv: list[str] | None = None) -> None:
     x_clean, x_noisy, labels = data.x_clean_example, data.x_noisy_example, data.labels_example
 
     # (a) Through the bottleneck: the encoder never saw noise.
-    def bottleneck(x: Tensor) -> Tensor:
-        x_mean, _x_std, _x_out = vae.encoder(x)
-        return vae.decoder(x_mean)
-
-    r = apply(bottleneck, x_noisy, device)
+    r = apply(vae.reconstruct, x_noisy, device)
     figure = image_rows({"noisy": x_noisy, "output": r, "clean": x_clean})
     save_figure(figure, figures, "ex8_bottleneck", format)
-    through_bottleneck = bottleneck_quality(bottleneck, data, classifier, device)
+    through_bottleneck = bottleneck_quality(vae.reconstruct, data, classifier, device)
     print_qualities(through_bottleneck)
 
     # (b) The maximum a-posteriori estimate, from the mean that the encoder gives the noisy image.
@@ -59,8 +55,8 @@ def main(argv: list[str] | None = None) -> None:
         x_estimates, losses = [], []
         for x in x_noisy.to(device).split(EVALUATION_BATCH):
             with torch.no_grad():
-                x_mean, _x_std, _x_out = vae.encoder(x)
-            _z, x_estimate, loss = map_estimate(vae.decoder, x, LATENT_SIZE, beta, x_mean)
+                z_init = vae.mean(x)
+            _z, x_estimate, loss = map_estimate(vae.decoder, x, LATENT_SIZE, beta, z_init)
             x_estimates.append(x_estimate.cpu())
             losses.append(loss.cpu())
         return torch.cat(x_estimates), torch.cat(losses, dim=1)
@@ -89,15 +85,16 @@ def main(argv: list[str] | None = None) -> None:
 
     # The balance of likelihood and prior.
     x_swept, x_noisy_swept = data.x_clean_test[:SWEPT], data.x_noisy_test[:SWEPT]
-    sweep = [psnr(denoise(x_noisy_swept, b)[0], x_swept) for b in BETAS]
-    save_figure(beta_figure(BETAS, sweep, data.noise), figures, "ex8_beta", format)
+    betas = [factor * data.noise**2 for factor in FACTORS]
+    sweep = [psnr(denoise(x_noisy_swept, b)[0], x_swept) for b in betas]
+    save_figure(beta_figure(betas, sweep, data.noise), figures, "ex8_beta", format)
 
     # (c) The two ways in numbers, beside plain ones.
     def ways(x_noisy: Tensor) -> dict[str, Callable[[], Tensor]]:
         return {
             "noisy": lambda: x_noisy,
             **yardsticks(x_noisy, data.noise),
-            "bottleneck": lambda: apply(bottleneck, x_noisy, device),
+            "bottleneck": lambda: apply(vae.reconstruct, x_noisy, device),
             "MAP": lambda: denoise(x_noisy, beta)[0],
         }
 
@@ -110,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         "iterations": len(losses),
         "last_map_loss": losses[-1].mean().item(),
         "last_map_loss_plain": losses_plain[-1].mean().item(),
-        "beta_sweep": {"images": len(x_swept), "beta": BETAS, "psnr": sweep},
+        "beta_sweep": {"images": len(x_swept), "beta": betas, "psnr": sweep},
         "example": example,
     }
     save_numbers(numbers, figures, "ex8")
@@ -120,10 +117,18 @@ def main(argv: list[str] | None = None) -> None:
     x_clean, x_noisy, labels = data.x_clean_test, data.x_noisy_test, data.labels_test
     images, test = compare(ways(x_noisy), x_clean, labels, classifier, device)
     print_qualities({"test": test})
-    # Where the estimate fails: the test images whose error is the largest.
+    # Where the estimate fails: the test images whose error is the largest, and what it makes of
+    # them without any noise.
     worst = (images["MAP"] - x_clean).flatten(1).square().sum(dim=1).topk(10).indices
-    parts = {"noisy": x_noisy, "MAP": images["MAP"], "clean": x_clean}
-    figure = image_rows({name: x[worst] for name, x in parts.items()})
+    from_clean, _losses = denoise(x_clean[worst], beta)
+    figure = image_rows(
+        {
+            "noisy": x_noisy[worst],
+            "MAP": images["MAP"][worst],
+            "MAP of clean": from_clean,
+            "clean": x_clean[worst],
+        }
+    )
     save_figure(figure, figures, "ex8_worst", format)
     # Weaker and stronger noise, with beta the variance of each.
     x_clean, n = x_clean[:MEASURED], ((x_noisy - x_clean) / data.noise)[:MEASURED]
@@ -143,8 +148,14 @@ def main(argv: list[str] | None = None) -> None:
         "noise": data.noise,
         "beta": beta,
         "test": test,
-        "worst": {"image": worst.tolist(), "label": labels[worst].tolist()},
+        "worst": {
+            "image": worst.tolist(),
+            "label": labels[worst].tolist(),
+            "psnr": psnr(images["MAP"][worst], x_clean[worst]),
+            "psnr_from_clean": psnr(from_clean, x_clean[worst]),
+        },
         "noise_levels": levels,
+        "images_per_noise_level": len(x_clean),
     }
     save_numbers(numbers, figures, "ex8_test_set")
 

@@ -251,6 +251,18 @@ class VAE(nn.Module):
         x_mean, x_std, x_out = self.encoder(x)
         return self.decoder(x_out), x_mean, x_std
 
+    def mean(self, x: Tensor) -> Tensor:
+        """Image `x` to the mean of its latent, `(N, latent_size)`."""
+        return self.encoder(x)[0]
+
+    def sample(self, x: Tensor) -> Tensor:
+        """Image `x` to a sample `x_out` of its latent, `(N, latent_size)`."""
+        return self.encoder(x)[2]
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Image `x` to the image decoded from the mean of its latent."""
+        return self.decoder(self.mean(x))
+
     def start(self, x: Tensor) -> None:
         """Initialise from training images `x` `(N, 1, 32, 32)`.
 

@@ -82,16 +82,12 @@ def main() -> None:
         right = split.labels_train[neighbours(h_train, h, count=1)[:, 0]] == split.labels_test
         result += f", 1-NN {100 * right.float().mean():.1f} %"
     elif options.name.startswith("vae"):
-
-        def at_the_mean(x):
-            return model.decoder(model.encoder(x)[0])
-
         x = split.x_clean_test
         result += f", KL {history['test']['kl'][-1]:.2f} nats"
-        result += f", MSE at the mean {F.mse_loss(apply(at_the_mean, x, cpu), x):.5f}"
+        result += f", MSE at the mean {F.mse_loss(apply(model.reconstruct, x, cpu), x):.5f}"
         x = x[:DENOISED]
         x_noisy = x + NOISE * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-        z_init = apply(lambda x: model.encoder(x)[0], x_noisy, cpu)
+        z_init = apply(model.mean, x_noisy, cpu)
         bottleneck = apply(model.decoder, z_init, cpu)
         _z, x_estimate, _losses = map_estimate(
             model.decoder, x_noisy, z_init.shape[1], NOISE**2, z_init

@@ -19,7 +19,7 @@ SCRIPTS = [
     ("ex6_denoise", [], "ex6"),
     ("ex7_vae", [], "ex7"),
     ("ex8_map_denoise", [], "ex8"),
-]
+]  # but for what takes minutes, --balance and --test-set
 
 # Of the committed numbers, these depend on the machine, or on scikit-image being there.
 ELSEWHERE = {"seconds", "non-local means", "total variation"}
@@ -63,6 +63,13 @@ def test_the_committed_numbers_reach_their_targets():
     assert committed("ex3")["test_10000"]["accuracy"] >= 65
     assert committed("ex4")["test"]["accuracy"] >= 99.1
     assert committed("ex4_augmented")["test"]["accuracy"] >= 99.1
+    assert committed("ex7")["VAE"]["mse"] <= 0.0290
+    assert committed("ex7")["VAE"]["knn_accuracy"] >= 71
+    bottleneck = committed("ex8")["bottleneck"]["test"]
+    assert bottleneck["output for clean input"]["mse"] <= 0.0033
+    assert bottleneck["output"]["psnr"] >= 16.5
+    assert committed("ex8_test_set")["test"]["MAP"]["psnr"] >= 24.7
+    assert committed("ex8_test_set")["test"]["MAP"]["right_digit"] >= 97
 
 
 def test_augmentation_narrows_the_gap_between_training_and_test():
@@ -75,6 +82,8 @@ def test_the_readme_quotes_the_committed_numbers():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     share = committed("ex2")["same_label_share_of_10_neighbours"]
     ex6 = committed("ex6")["test"]
+    bottleneck = committed("ex8")["bottleneck"]["test"]
+    of_map = committed("ex8_test_set")["test"]["MAP"]
     quoted = [
         f"mean squared error {committed('ex1')['mse_test']:.5f}",
         f"{10 * sum(share):.1f} % of neighbours",
@@ -82,6 +91,11 @@ def test_the_readme_quotes_the_committed_numbers():
         f"{committed('ex4')['test']['accuracy']:.2f} % correct",
         f"{committed('ex4_augmented')['test']['accuracy']:.2f} % correct",
         f"{committed('ex5')['confident']} of {committed('ex5')['images']} grid images",
+        f"mean squared error {committed('ex7')['VAE']['mse']:.5f}",
+        f"{committed('ex7')['VAE']['knn_accuracy']:.2f} % correct",
+        f"{bottleneck['output']['psnr']:.2f} dB through the bottleneck",
+        f"{bottleneck['output for clean input']['mse']:.5f}",
+        f"{of_map['psnr']:.2f} dB by MAP, {of_map['right_digit']:.2f} % of the digits",
         f"{ex6['output']['psnr']:.2f} dB, from {ex6['noisy']['psnr']:.2f} dB",
     ]
     for number in quoted:
