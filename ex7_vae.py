@@ -68,9 +68,9 @@ def main(argv: list[str] | None = None) -> None:
     # (b) The means of all test images, (d) the grid over them, (c, e) and both spaces in numbers.
     torch.manual_seed(0)  # of the samples
     views, numbers = {}, {}
-    for name, encode, sample, decode, units in (
-        ("autoencoder", h_of, h_of, r_of, LATENT_UNITS),
-        ("VAE", vae.mean, vae.sample, vae.decoder, VAE_UNITS),
+    for name, model, encode, sample, decode, units in (
+        ("autoencoder", autoencoder, h_of, h_of, r_of, LATENT_UNITS),
+        ("VAE", vae, vae.mean, vae.sample, vae.decoder, VAE_UNITS),
     ):
         h_train, h = (apply(encode, x, device) for x in (data.x_clean_train, data.x_clean_test))
         h_sample = apply(sample, data.x_clean_test, device)
@@ -79,6 +79,7 @@ def main(argv: list[str] | None = None) -> None:
         confident, _ = confident_digits(classifier, images, device)
         views[name] = GridView(images, a, b, h, data.labels_test, units)
         numbers[name] = {
+            "parameters": sum(p.numel() for p in model.parameters()),
             "mse": F.mse_loss(apply(decode, h, device), data.x_clean_test).item(),
             **describe_latent_space(h_train, h, h_sample, data),
             "confident_share_of_grid": confident.float().mean().item(),
@@ -104,6 +105,7 @@ def draw_from_prior(vae: VAE, classifier: Classifier, device: torch.device) -> d
     images = apply(vae.decoder, torch.randn(DRAWS, 2), device)
     confident, digit = confident_digits(classifier, images, device)
     return {
+        "prior_draws": DRAWS,
         "confident_share_of_prior": confident.float().mean().item(),
         "prior_share_per_digit": (digit.bincount(minlength=10) / DRAWS).tolist(),
     }

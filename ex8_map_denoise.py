@@ -131,12 +131,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     save_figure(figure, figures, "ex8_worst", format)
     # Weaker and stronger noise, with beta the variance of each.
-    x_clean, n = x_clean[:MEASURED], ((x_noisy - x_clean) / data.noise)[:MEASURED]
+    x, n = x_clean[:MEASURED], ((x_noisy - x_clean) / data.noise)[:MEASURED]
     levels = [
         {
             "noise": noise,
-            "noisy": psnr(x_clean + noise * n, x_clean),
-            "MAP": psnr(denoise(x_clean + noise * n, noise**2)[0], x_clean),
+            "noisy": psnr(x + noise * n, x),
+            "MAP": psnr(denoise(x + noise * n, noise**2)[0], x),
         }
         for noise in NOISE_LEVELS
     ]
@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
             "psnr_from_clean": psnr(from_clean, x_clean[worst]),
         },
         "noise_levels": levels,
-        "images_per_noise_level": len(x_clean),
+        "images_per_noise_level": len(x),
     }
     save_numbers(numbers, figures, "ex8_test_set")
 

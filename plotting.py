@@ -227,7 +227,8 @@ def balance_figure(points: Sequence[Mapping[str, float]], chosen: float) -> Figu
         if weight == chosen:
             ax.plot(point["kl"], point["mse"], "o", color=COLOURS[2], markersize=9, zorder=0)
         place = {"xytext": (6, 6), "textcoords": "offset points"}
-        ax.annotate(f"{weight:g}", (point["kl"], point["mse"]), **place, **style)
+        name = f"weight {weight:g}" if point is points[-1] else f"{weight:g}"
+        ax.annotate(name, (point["kl"], point["mse"]), **place, **style)
     ax.set(xlabel="KL divergence (nats per image)", ylabel="mean squared error at the mean")
     ax.grid(alpha=0.25)
     return figure

@@ -144,6 +144,7 @@ def test_other_balances_trade_reconstruction_against_the_kl_divergence(folder, c
 
 def test_the_whole_test_set_and_other_noise_and_beta(folder, monkeypatch):
     ex8 = importlib.import_module("ex8_map_denoise")
+    monkeypatch.setattr(ex8, "MEASURED", 7)
     monkeypatch.setattr(ex8, "map_estimate", partial(ex8.map_estimate, iterations=2))
     ex8.main([*options(folder), "--test-set", "--noise", "0.1", "--beta", "0.02"])
     figures = folder / "figures/digits/limit-64/noise-0.1/beta-0.02"
@@ -155,7 +156,7 @@ def test_the_whole_test_set_and_other_noise_and_beta(folder, monkeypatch):
     assert (figures / "ex8_worst.png").stat().st_size > 5000
     assert [row["noise"] for row in numbers["noise_levels"]] == list(ex8.NOISE_LEVELS)
     for row in numbers["noise_levels"]:
-        assert row["noisy"] == pytest.approx(-20 * math.log10(row["noise"]), abs=0.1)
+        assert row["noisy"] == pytest.approx(-20 * math.log10(row["noise"]), abs=0.3)
     assert json.loads((figures / "ex8.json").read_text())["beta"] == 0.02
 
 
