@@ -5,13 +5,15 @@ minutes, ex8_worst and ex8_test_set.json, too, with the numbers of all test imag
 levels of noise.
 """
 
+from argparse import Namespace
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from MAP_template import map_estimate
 from metrics import apply, bottleneck_quality, compare, psnr, timed, yardsticks
+from models import VAE
 from options import make_parser, positive, read_options, run
 from plotting import (
     beta_figure,
@@ -28,6 +30,31 @@ LATENT_SIZE = 16
 FACTORS = [10 ** (exponent / 2) for exponent in range(-4, 5)]  # of the noise variance, for beta
 SWEPT = 50  # test images in the sweep of beta
 NOISE_LEVELS, MEASURED = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5), 500  # on so many test images each
+
+
+def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """(b) The MAP estimates of `x_noisy`, each started at the mean that the encoder gives.
+
+    Returns:
+        `x_estimate` `(N, 1, 32, 32)`, and the loss of each image at each iteration.
+    """
+    x_estimates, losses = [], []
+    for x in x_noisy.to(next(vae.parameters()).device).split(EVALUATION_BATCH):
+        with torch.no_grad():
+            z_init = vae.mean(x)
+        _z, x_estimate, loss = map_estimate(vae.decoder, x, LATENT_SIZE, beta, z_init)
+        x_estimates.append(x_estimate.cpu())
+        losses.append(loss.cpu())
+    return torch.cat(x_estimates), torch.cat(losses, dim=1)
+
+
+def denoise_plainly(vae: VAE, x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """The same by the plain loop: random latents, then many small steps of the same size."""
+    x = x_noisy.to(next(vae.parameters()).device)
+    z_init = torch.randn(len(x), LATENT_SIZE, generator=torch.Generator().manual_seed(0))
+    plain = {"z_init": z_init.to(x.device), "iterations": 1000, "lr": 0.01, "anneal": False}
+    _z, x_estimate, losses = map_estimate(vae.decoder, x, LATENT_SIZE, beta, **plain)
+    return x_estimate.cpu(), losses.cpu()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -50,29 +77,10 @@ def main(argv: list[str] | None = None) -> None:
     through_bottleneck = bottleneck_quality(vae.reconstruct, data, classifier, device)
     print_qualities(through_bottleneck)
 
-    # (b) The maximum a-posteriori estimate, from the mean that the encoder gives the noisy image.
-    def denoise(x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-        x_estimates, losses = [], []
-        for x in x_noisy.to(device).split(EVALUATION_BATCH):
-            with torch.no_grad():
-                z_init = vae.mean(x)
-            _z, x_estimate, loss = map_estimate(vae.decoder, x, LATENT_SIZE, beta, z_init)
-            x_estimates.append(x_estimate.cpu())
-            losses.append(loss.cpu())
-        return torch.cat(x_estimates), torch.cat(losses, dim=1)
-
-    # Beside it, the plain loop: a random start, many small steps of the same size.
-    def denoise_plainly() -> Tensor:
-        random = torch.Generator().manual_seed(0)
-        z_init = torch.randn(len(x_noisy), LATENT_SIZE, generator=random).to(device)
-        plain = {"iterations": 1000, "lr": 0.01, "anneal": False}
-        return map_estimate(vae.decoder, x_noisy.to(device), LATENT_SIZE, beta, z_init, **plain)[
-            2
-        ].cpu()
-
-    denoise(x_noisy, beta)  # once before the clock runs: a network's first batch is slow
-    (x_estimate, losses), seconds = timed(lambda: denoise(x_noisy, beta))
-    losses_plain, seconds_plain = timed(denoise_plainly)
+    # (b) The maximum a-posteriori estimate, and beside it the plain loop.
+    denoise(vae, x_noisy, beta)  # once before the clock runs: a network's first batch is slow
+    (x_estimate, losses), seconds = timed(lambda: denoise(vae, x_noisy, beta))
+    (_, losses_plain), seconds_plain = timed(lambda: denoise_plainly(vae, x_noisy, beta))
     figure = image_rows({"noisy": x_noisy, "MAP": x_estimate, "clean": x_clean})
     save_figure(figure, figures, "ex8_map", format)
     figure = map_loss_figure(
@@ -83,22 +91,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     save_figure(figure, figures, "ex8_map_loss", format)
 
-    # The balance of likelihood and prior.
+    # (b) The balance of likelihood and prior.
     x_swept, x_noisy_swept = data.x_clean_test[:SWEPT], data.x_noisy_test[:SWEPT]
     betas = [factor * data.noise**2 for factor in FACTORS]
-    sweep = [psnr(denoise(x_noisy_swept, b)[0], x_swept) for b in betas]
+    sweep = [psnr(denoise(vae, x_noisy_swept, b)[0], x_swept) for b in betas]
     save_figure(beta_figure(betas, sweep, data.noise), figures, "ex8_beta", format)
 
     # (c) The two ways in numbers, beside plain ones.
-    def ways(x_noisy: Tensor) -> dict[str, Callable[[], Tensor]]:
-        return {
-            "noisy": lambda: x_noisy,
-            **yardsticks(x_noisy, data.noise),
-            "bottleneck": lambda: apply(vae.reconstruct, x_noisy, device),
-            "MAP": lambda: denoise(x_noisy, beta)[0],
-        }
-
-    _images, example = compare(ways(x_noisy), x_clean, labels, classifier, device)
+    ways = ways_to_denoise(vae, x_noisy, data.noise, beta, device)
+    _images, example = compare(ways, x_clean, labels, classifier, device)
     print_qualities({"example": example})
     numbers = {
         "noise": data.noise,
@@ -111,16 +112,33 @@ def main(argv: list[str] | None = None) -> None:
         "example": example,
     }
     save_numbers(numbers, figures, "ex8")
-    if not options.test_set:
-        return
+    if options.test_set:
+        measure_test_set(options, vae, classifier, beta)
 
+
+def ways_to_denoise(
+    vae: VAE, x_noisy: Tensor, noise: float, beta: float, device: torch.device
+) -> dict[str, Callable[[], Tensor]]:
+    """(c) What is compared, by name, each to be called for its images."""
+    return {
+        "noisy": lambda: x_noisy,
+        **yardsticks(x_noisy, noise),
+        "bottleneck": lambda: apply(vae.reconstruct, x_noisy, device),
+        "MAP": lambda: denoise(vae, x_noisy, beta)[0],
+    }
+
+
+def measure_test_set(options: Namespace, vae: VAE, classifier: nn.Module, beta: float) -> None:
+    """(c) The same on all test images, where the estimate fails, and other levels of noise."""
+    data, device = options.data, options.device
     x_clean, x_noisy, labels = data.x_clean_test, data.x_noisy_test, data.labels_test
-    images, test = compare(ways(x_noisy), x_clean, labels, classifier, device)
+    ways = ways_to_denoise(vae, x_noisy, data.noise, beta, device)
+    images, test = compare(ways, x_clean, labels, classifier, device)
     print_qualities({"test": test})
-    # Where the estimate fails: the test images whose error is the largest, and what it makes of
-    # them without any noise.
+
+    # The images whose error is the largest, and what the estimate makes of them without any noise.
     worst = (images["MAP"] - x_clean).flatten(1).square().sum(dim=1).topk(10).indices
-    from_clean, _losses = denoise(x_clean[worst], beta)
+    from_clean, _losses = denoise(vae, x_clean[worst], beta)
     figure = image_rows(
         {
             "noisy": x_noisy[worst],
@@ -129,14 +147,15 @@ def main(argv: list[str] | None = None) -> None:
             "clean": x_clean[worst],
         }
     )
-    save_figure(figure, figures, "ex8_worst", format)
+    save_figure(figure, options.figures_dir, "ex8_worst", options.format)
+
     # Weaker and stronger noise, with beta the variance of each.
     x, n = x_clean[:MEASURED], ((x_noisy - x_clean) / data.noise)[:MEASURED]
     levels = [
         {
             "noise": noise,
             "noisy": psnr(x + noise * n, x),
-            "MAP": psnr(denoise(x + noise * n, noise**2)[0], x),
+            "MAP": psnr(denoise(vae, x + noise * n, noise**2)[0], x),
         }
         for noise in NOISE_LEVELS
     ]
@@ -157,7 +176,7 @@ def main(argv: list[str] | None = None) -> None:
         "noise_levels": levels,
         "images_per_noise_level": len(x),
     }
-    save_numbers(numbers, figures, "ex8_test_set")
+    save_numbers(numbers, options.figures_dir, "ex8_test_set")
 
 
 if __name__ == "__main__":
