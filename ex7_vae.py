@@ -33,7 +33,7 @@ from plotting import (
     save_figure,
     save_numbers,
 )
-from training import RECIPES, evaluate, load_or_train, train
+from training import RECIPES, choose_precision, evaluate, load_or_train, train
 
 VAE_UNITS = ("mean of latent unit $z_1$", "mean of latent unit $z_2$")
 DRAWS = 2000  # from the prior
@@ -155,13 +155,14 @@ def try_balances(options: Namespace, classifier: Classifier) -> None:
     """(a) What other balances between the two terms of the loss do to the same network."""
     limit = min(BALANCE_IMAGES, len(options.data.labels_train))
     data, device = load_data(Namespace(**vars(options) | {"limit": limit})), options.device
+    precision = choose_precision(options.precision or "auto", device)
     x, labels = data.x_clean_test, data.labels_test
     points = []
     for weight in BALANCES:
         recipe = replace(
             RECIPES["vae2"], loss=partial(vae_loss, kl_weight=weight), epochs=BALANCE_EPOCHS
         )
-        vae, _ = train(recipe, data, device)
+        vae, _ = train(recipe, data, device, precision=precision)
         terms = evaluate(vae, vae_loss, x, labels, device)
         means = [apply(vae.mean, images, device) for images in (data.x_clean_train, x)]
         points.append(

@@ -15,6 +15,7 @@ from MAP_template import map_estimate
 from metrics import apply, bottleneck_quality, compare, psnr, timed, yardsticks
 from models import VAE
 from options import make_parser, positive, read_options, run
+from parallel import gather, share
 from plotting import (
     beta_figure,
     image_rows,
@@ -35,17 +36,19 @@ NOISE_LEVELS, MEASURED = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5), 500  # on so many t
 def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     """(b) The MAP estimates of `x_noisy`, each started at the mean that the encoder gives.
 
+    Several processes share the images.
+
     Returns:
         `x_estimate` `(N, 1, 32, 32)`, and the loss of each image at each iteration.
     """
     x_estimates, losses = [], []
-    for x in x_noisy.to(next(vae.parameters()).device).split(EVALUATION_BATCH):
+    for x in share(x_noisy).to(next(vae.parameters()).device).split(EVALUATION_BATCH):
         with torch.no_grad():
             z_init = vae.mean(x)
         _z, x_estimate, loss = map_estimate(vae.decoder, x, LATENT_SIZE, beta, z_init)
-        x_estimates.append(x_estimate.cpu())
-        losses.append(loss.cpu())
-    return torch.cat(x_estimates), torch.cat(losses, dim=1)
+        x_estimates.append(x_estimate)
+        losses.append(loss)
+    return gather(torch.cat(x_estimates)), gather(torch.cat(losses, dim=1), dim=1)
 
 
 def denoise_plainly(vae: VAE, x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:

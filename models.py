@@ -281,6 +281,7 @@ class VAE(nn.Module):
 
 def kl_divergence(x_mean: Tensor, x_std: Tensor) -> Tensor:
     """KL divergence of N(x_mean, exp(x_std)^2) from the prior N(0, I), nats per image, `(N,)`."""
+    x_mean, x_std = x_mean.float(), x_std.float()  # bfloat16 is too coarse to square and to add up
     return (0.5 * (x_mean**2 + torch.exp(2 * x_std) - 1) - x_std).sum(dim=1)
 
 

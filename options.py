@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
+import parallel
 from dataset import DataError, Dataset, MissingDataError, load_digits, load_mnist
 from training import CHECKPOINT_DIR, CheckpointError, TrainingError, UsageError
 
-TRAINING_OPTIONS = ("retrain", "epochs", "batch_size", "lr", "seed")
+TRAINING_OPTIONS = ("retrain", "epochs", "batch_size", "lr", "seed", "precision")
 
 
 def whole_number(text: str) -> int:
@@ -94,6 +95,11 @@ def make_parser(
         add("--batch-size", type=whole_number)
         add("--lr", type=positive, help="the highest learning rate of the schedule")
         add("--seed", type=seed_number, help="of the initial weights and the order of the images")
+        add(
+            "--precision",
+            choices=("auto", "fp32", "bf16"),
+            help="of the layers; auto: bf16 where the processor or the GPU is made for it",
+        )
     return parser
 
 
@@ -110,6 +116,7 @@ def read_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> Nam
         DataError: MNIST was asked for and cannot be had, or its files are damaged.
     """
     options = parser.parse_args(argv)
+    options.device = parallel.join(options.device)
     options.data = load_data(options)
     own = []
     if options.data.name != "mnist":
@@ -138,7 +145,8 @@ def load_data(options: Namespace) -> Dataset:
         wanted["noise"] = options.noise
     if options.dataset != "digits":
         try:
-            return load_mnist(options.data_dir, **wanted)
+            with parallel.one_per_machine_first():  # to download what the others then find
+                return load_mnist(options.data_dir, **wanted)
         except MissingDataError as error:
             if options.dataset == "mnist":
                 raise
@@ -150,6 +158,7 @@ def run(main: Callable[[], None]) -> None:
     """Run a script; what can go wrong ends it with one line: status 2 for a usage error, else 1."""
     try:
         main()
+        parallel.leave()
     except UsageError as error:
         sys.exit(complain(error, status=2))
     except (DataError, CheckpointError, TrainingError) as error:

@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from torch.utils.data import (
 from tqdm import tqdm
 
 import models
+import parallel
 from dataset import Dataset
 
 CHECKPOINT_DIR = "checkpoints"
@@ -137,29 +137,57 @@ class UsageError(Exception):
 def batches(
     *tensors: Tensor, batch_size: int, generator: torch.Generator | None = None
 ) -> DataLoader:
-    """Whole batches of `tensors`, indexed at once; shuffled if a `generator` is given."""
+    """Whole batches of `tensors`, indexed at once; shuffled if a `generator` is given.
+
+    Where several processes share the work, these are this one's images.
+    """
     dataset = TensorDataset(*tensors)
     if generator is None:
         sampler = SequentialSampler(dataset)
     else:
         sampler = RandomSampler(dataset, generator=generator)
+    sampler = BatchSampler(parallel.Share(sampler), batch_size, drop_last=False)
     # With batch_size=None the loader hands each list of indices to the dataset as one index.
-    return DataLoader(
-        dataset, sampler=BatchSampler(sampler, batch_size, drop_last=False), batch_size=None
-    )
+    return DataLoader(dataset, sampler=sampler, batch_size=None)
+
+
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """What the layers compute in while training: bfloat16 or float32.
+
+    `wanted` is `"fp32"`, `"bf16"` or `"auto"`, which is bfloat16 where `device` multiplies such
+    matrices itself, and float32 elsewhere.
+    """
+    if wanted != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[wanted]
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        native = any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    else:
+        native = False
+    return torch.bfloat16 if native else torch.float32
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module, loss: Loss, images: Tensor, labels: Tensor, device: torch.device
 ) -> dict[str, float]:
-    """The mean of every term of `loss` over all `images`, without gradients."""
+    """The mean of every term of `loss` over all `images`, without gradients, in float32."""
     model.eval()
     sums: dict[str, float] = defaultdict(float)
     for x, y in batches(images, labels, batch_size=EVALUATION_BATCH):
+        sums["images"] += len(x)
         for term, value in loss(model, x.to(device), y.to(device)).items():
             sums[term] += value.item() * len(x)
-    return {term: value / len(images) for term, value in sums.items()}
+    return means(sums)
+
+
+def means(sums: dict[str, float]) -> dict[str, float]:
+    """Of sums over the images of each process, and how many `images` those were, the means."""
+    sums = parallel.total(sums)
+    images = sums.pop("images")
+    return {term: value / images for term, value in sums.items()}
 
 
 def one_epoch(
@@ -168,23 +196,26 @@ def one_epoch(
     loader: DataLoader,
     step: Callable[[Tensor], None],
     device: torch.device,
+    precision: torch.dtype,
     title: str,
 ) -> dict[str, float]:
     """Train on every batch of `loader` once; gives the mean of every loss term over the epoch."""
     model.train()
     sums: dict[str, Tensor | float] = defaultdict(float)
     images_seen = 0
-    with tqdm(loader, desc=title, leave=False, disable=None) as bar:
+    with tqdm(loader, desc=title, leave=False, disable=parallel.rank() > 0 or None) as bar:
         for count, (x, y) in enumerate(bar):
             x, y = x.to(device), y.to(device)
-            terms = recipe.loss(model, recipe.augment(x) if recipe.augment else x, y)
+            x = recipe.augment(x) if recipe.augment else x
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                terms = recipe.loss(model, x, y)
             step(terms["loss"])
             images_seen += len(x)
             for term, value in terms.items():
                 sums[term] += value.detach() * len(x)
             if not bar.disable and count % 50 == 0:
                 bar.set_postfix(loss=f"{sums['loss'].item() / images_seen:.4f}", refresh=False)
-    return {term: value.item() / images_seen for term, value in sums.items()}
+    return means({"images": images_seen, **{term: value.item() for term, value in sums.items()}})
 
 
 def train(
@@ -192,12 +223,16 @@ def train(
     data: Dataset,
     device: torch.device,
     seed: int = 0,
+    precision: torch.dtype = torch.float32,
     stop_after: int | None = None,
 ) -> tuple[nn.Module, History]:
     """Train a new model by `recipe` on all training images of `data`.
 
-    The same recipe, data and seed give the same weights on the same processor. `stop_after` ends
-    the training after that many of the recipe's epochs, its schedule unchanged.
+    The same recipe, data and seed give the same weights on the same processor. `precision` is what
+    the layers compute in while training; weights, losses and evaluation are float32. `stop_after`
+    ends the training after that many of the recipe's epochs, its schedule unchanged.
+
+    Where several processes share the work, each takes its part of every batch.
 
     Returns:
         The model in eval mode, and its history: `history["train"][term]` holds one value per epoch,
@@ -206,13 +241,22 @@ def train(
 
     Raises:
         TrainingError: the loss is no longer finite.
+        UsageError: the processes cannot share a batch evenly.
     """
+    if recipe.batch_size % parallel.processes():
+        raise UsageError(
+            f"batches of {recipe.batch_size} cannot be shared by {parallel.processes()} processes; "
+            "give a --batch-size that can"
+        )
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     images, labels = data.x_clean_train, data.labels_train
     model = recipe.model()
     model.start(images[torch.randperm(len(images), generator=generator)[:START_IMAGES]])
     model.to(device, memory_format=torch.channels_last)
+    if parallel.rank():
+        torch.manual_seed(seed + parallel.rank())  # not the first process's samples and changes
+    replica = parallel.replicated(model)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=recipe.lr,
@@ -220,7 +264,8 @@ def train(
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    loader = batches(images, labels, batch_size=recipe.batch_size, generator=generator)
+    batch_size = recipe.batch_size // parallel.processes()
+    loader = batches(images, labels, batch_size=batch_size, generator=generator)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=recipe.lr,
@@ -245,7 +290,8 @@ def train(
     began = time.monotonic()
     for epoch in range(1, (stop_after or recipe.epochs) + 1):
         title = f"epoch {epoch:2d}/{recipe.epochs}"
-        train_loss = record("train", one_epoch(model, recipe, loader, step, device, title))
+        terms = one_epoch(replica, recipe, loader, step, device, precision, title)
+        train_loss = record("train", terms)
         test_loss = record(
             "test", evaluate(model, recipe.loss, data.x_clean_test, data.labels_test, device)
         )
@@ -255,16 +301,20 @@ def train(
                 f"was saved; a learning rate below {recipe.lr:g} may help"
             )
         left = (time.monotonic() - began) / epoch * (recipe.epochs - epoch)
-        print(
+        parallel.say(
             f"{title}  train loss {train_loss:.4f}  test loss {test_loss:.4f}  "
-            f"{left // 60:.0f} min {left % 60:02.0f} s left",
-            file=sys.stderr,
+            f"{left // 60:.0f} min {left % 60:02.0f} s left"
         )
     return model.eval(), {part: dict(terms) for part, terms in history.items()}
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file beside `path`, then rename it, so that none is left half done."""
+    """Let `write` fill a file beside `path`, then rename it, so that none is left half done.
+
+    Where several processes share the work, only the first one writes.
+    """
+    if parallel.rank():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -331,22 +381,25 @@ def load_or_train(
     device: torch.device,
     retrain: bool = False,
     seed: int | None = None,
+    precision: str | None = None,
     **changes: float,
 ) -> tuple[nn.Module, History]:
     """A trained model in eval mode on `device`, and the history of its training.
 
     Loads the checkpoint of `name`; where there is none, or with `retrain`, trains the model and
-    writes it. `changes` replace fields of the recipe.
+    writes it. `changes` replace fields of the recipe; `precision` is one of `choose_precision`.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        UsageError: `seed` or `changes` are given, but the checkpoint is there and stays.
+        UsageError: `seed`, `precision` or `changes` are given, but the checkpoint is there and
+            stays.
     """
     path = checkpoint_dir / f"{name}.pt"
     if path.exists() and not retrain:
-        if changes or seed is not None:
-            names = [*changes, *(["seed"] if seed is not None else [])]
-            given = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        given = {**changes, "seed": seed, "precision": precision}
+        names = [name.replace("_", "-") for name, value in given.items() if value is not None]
+        if names:
+            given = ", ".join(f"--{name}" for name in names)
             raise UsageError(f"{path} is trained already; {given}: add --retrain to replace it")
         model, checkpoint = load_checkpoint(name, checkpoint_dir)
         return model.to(device, memory_format=torch.channels_last), checkpoint["history"]
@@ -354,8 +407,9 @@ def load_or_train(
     recipe = replace(RECIPES[name], **changes)
     seed = seed or 0
     images = len(data.labels_train)
-    print(f"training the {name} on {images:,} images for {recipe.epochs} epochs", file=sys.stderr)
-    model, history = train(recipe, data, device, seed)
+    computed_in = choose_precision(precision or "auto", device)
+    parallel.say(f"training the {name} on {images:,} images for {recipe.epochs} epochs")
+    model, history = train(recipe, data, device, seed, computed_in)
     settings = {
         "dataset": data.name,
         "training_images": images,
@@ -363,6 +417,8 @@ def load_or_train(
         "batch_size": recipe.batch_size,
         "lr": recipe.lr,
         "seed": seed,
+        "precision": str(computed_in).removeprefix("torch."),
+        "processes": parallel.processes(),
         "torch": str(torch.__version__),
     }
     save_checkpoint(path, name, model, history, settings)

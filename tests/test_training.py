@@ -1,6 +1,7 @@
 """Training, evaluation and checkpoints, on a handful of images."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from training import (
     TrainingError,
     UsageError,
     batches,
+    choose_precision,
     evaluate,
     load_checkpoint,
     load_model,
@@ -48,6 +50,30 @@ def test_the_same_seed_gives_the_same_weights(few_digits, cpu):
     assert history_a == history_b
     other, _ = train(SHORT, few_digits, cpu, seed=6)
     assert not torch.equal(weights(a), weights(other))
+
+
+def test_auto_precision_is_bfloat16_where_the_processor_has_it(cpu, monkeypatch):
+    for capabilities, expected in (
+        ({"avx2": True, "avx512_bf16": False}, torch.float32),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+    ):
+        found = partial(dict, capabilities)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", found, raising=False)
+        assert choose_precision("auto", cpu) == expected
+        assert choose_precision("fp32", cpu) == torch.float32
+        assert choose_precision("bf16", cpu) == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "classifier", "vae2"])
+def test_bfloat16_trains_to_about_the_same_loss_and_leaves_float32_weights(few_digits, cpu, name):
+    recipe = replace(RECIPES[name], epochs=3, batch_size=16)
+    _, usual = train(recipe, few_digits, cpu)
+    model, history = train(recipe, few_digits, cpu, precision=torch.bfloat16)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    first, last = usual["test"]["loss"][0], usual["test"]["loss"][-1]
+    assert history["test"]["loss"][-1] == pytest.approx(last, abs=0.2 * abs(first - last))
+    assert history != usual
 
 
 def test_a_training_that_diverges_says_so_and_saves_nothing(few_digits, cpu, tmp_path):
@@ -92,7 +118,9 @@ def test_augmentation_keeps_the_digit_in_place_and_changes_each_image_in_its_own
 
 
 def test_a_checkpoint_comes_back_with_its_history(few_digits, cpu, tmp_path, monkeypatch):
-    model, history = load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=1, seed=3)
+    model, history = load_or_train(
+        "autoencoder", few_digits, tmp_path, cpu, epochs=1, seed=3, precision="fp32"
+    )
     monkeypatch.setattr("training.train", lambda *_: pytest.fail("trained again"))
     again, history_again = load_or_train("autoencoder", few_digits, tmp_path, cpu)
     assert torch.equal(weights(model), weights(again))
@@ -102,12 +130,20 @@ def test_a_checkpoint_comes_back_with_its_history(few_digits, cpu, tmp_path, mon
     assert settings["epochs"] == 1
     assert settings["seed"] == 3
     assert settings["training_images"] == 96
+    assert settings["precision"] == "float32"
+    assert settings["processes"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.pt"]
 
 
 def test_training_options_never_silently_do_nothing(few_digits, cpu, tmp_path):
     load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=1)
-    for given in ({"epochs": 2}, {"seed": 1}, {"lr": 0.1}, {"batch_size": 8}):
+    for given in (
+        {"epochs": 2},
+        {"seed": 1},
+        {"lr": 0.1},
+        {"batch_size": 8},
+        {"precision": "fp32"},
+    ):
         with pytest.raises(UsageError, match=next(iter(given)).replace("_", "-")):
             load_or_train("autoencoder", few_digits, tmp_path, cpu, **given)
 

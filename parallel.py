@@ -1,0 +1,117 @@
+"""Several processes for one script, as torchrun starts them; one process alone notices nothing.
+
+Every process runs the whole script and holds the whole model. Each trains on its share of every
+batch and denoises its share of the images; the first alone prints and writes.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DistributedSampler, Sampler
+
+
+def rank() -> int:
+    """The number of this process, 0 for the first or only one."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def processes() -> int:
+    """How many processes share the work."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def join(device: torch.device) -> torch.device:
+    """Meet the other processes, if there are any; from now on only the first one prints.
+
+    Returns:
+        The device of this process: where there are GPUs, one of its own.
+    """
+    if processes() > 1 and not dist.is_initialized():
+        if rank():
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, it is to stay open
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def leave() -> None:
+    """Part from the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def one_per_machine_first() -> Iterator[None]:
+    """What one process on each machine does before the others on it do the same."""
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if processes() > 1 and not first:
+        dist.barrier()
+    try:
+        yield
+    finally:
+        if processes() > 1 and first:
+            dist.barrier()
+
+
+def say(message: str) -> None:
+    """Print a line about the progress on standard error, in the first process only."""
+    if rank() == 0:
+        print(message, file=sys.stderr)
+
+
+class Share(Sampler[int]):
+    """This process's indices of those that `sampler` gives: every n-th of n processes.
+
+    So a batch of one process is made of the batches of all processes together, each n times
+    smaller: the same images take part in the same step of the training.
+    """
+
+    def __init__(self, sampler: Sampler[int]):
+        self.sampler = sampler
+
+    def __iter__(self) -> Iterator[int]:
+        if processes() == 1:
+            return iter(self.sampler)
+        order = list(self.sampler)
+        return (order[place] for place in DistributedSampler(order, shuffle=False))
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // processes())
+
+
+def share(x: Tensor) -> Tensor:
+    """This process's part of the rows of `x`; `gather` puts the parts together again."""
+    return x.tensor_split(processes())[rank()]
+
+
+def gather(x: Tensor, dim: int = 0) -> Tensor:
+    """The `x` of all processes on the CPU, one after the other along `dim`, in every process."""
+    if processes() == 1:
+        return x.cpu()
+    parts: list[Tensor] = [x] * processes()
+    dist.all_gather_object(parts, x.cpu())
+    return torch.cat(parts, dim=dim)
+
+
+def total(values: dict[str, float]) -> dict[str, float]:
+    """The sum over all processes of each of `values`, in every process."""
+    if processes() == 1:
+        return values
+    parts: list[dict[str, float]] = [values] * processes()
+    dist.all_gather_object(parts, values)
+    return {name: sum(part[name] for part in parts) for name in values}
+
+
+def replicated(model: nn.Module) -> nn.Module:
+    """`model`, its gradients averaged over the processes at every step."""
+    if processes() == 1:
+        return model
+    return DistributedDataParallel(model)
