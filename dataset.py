@@ -12,6 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -162,6 +163,13 @@ def check_idx_file(path: Path) -> None:
         raise DataError(f"{path} has {size:,} bytes, expected {header_size + body:,}; {remedy}")
 
 
+def read_idx_file(path: Path) -> Tensor:
+    """The numbers in an MNIST file that `check_idx_file` lets pass, uint8, shaped as it says."""
+    shape = MNIST_HEADERS[path.name][1:]
+    header_size = 4 * (1 + len(shape))
+    return torch.from_numpy(np.fromfile(path, np.uint8, offset=header_size).reshape(shape))
+
+
 def download_failure(error: Exception) -> str:
     """Why a download failed, on one line: torchvision reports every mirror it tried on several."""
     lines = [line.strip() for line in str(error).splitlines()]
@@ -185,10 +193,10 @@ def load_mnist(
         MissingDataError: the files are missing and cannot be downloaded.
         DataError: one of the files is damaged.
     """
-    from torchvision.datasets import MNIST  # slow to import, and not needed by the digits
-
     raw = Path(data_dir) / "MNIST" / "raw"
     if not all((raw / name).is_file() for name in MNIST_HEADERS):
+        from torchvision.datasets import MNIST  # which takes seconds to import
+
         timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
         try:
@@ -204,8 +212,10 @@ def load_mnist(
         check_idx_file(raw / name)
 
     def read(train: bool) -> Split:
-        mnist = MNIST(data_dir, train=train)
-        return Split(resize(mnist.data).div_(255), mnist.targets)
+        images, labels = (
+            read_idx_file(raw / name) for name in MNIST_HEADERS if name.startswith("train") == train
+        )
+        return Split(resize(images).div_(255), labels.long())
 
     return Dataset("mnist", read, lambda _: torch.tensor(MNIST_EXAMPLES), noise, seed, limit)
 

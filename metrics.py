@@ -11,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from dataset import Dataset
@@ -125,6 +124,8 @@ def yardsticks(x_noisy: Tensor, noise: float) -> dict[str, Callable[[], Tensor]]
 
 def neighbours(h_reference: Tensor, h: Tensor, count: int) -> Tensor:
     """Indices of the `count` points of `h_reference` nearest to each point of `h`, `(N, count)`."""
+    from sklearn.neighbors import NearestNeighbors  # which takes seconds to import
+
     search = NearestNeighbors(n_neighbors=count).fit(h_reference.numpy())
     return torch.from_numpy(search.kneighbors(h.numpy(), return_distance=False))
 
@@ -134,6 +135,8 @@ def separation(h: Tensor, labels: Tensor, count: int = 10) -> Tensor:
 
     The `count` nearest are taken, the point itself not among them.
     """
+    from sklearn.neighbors import NearestNeighbors  # which takes seconds to import
+
     nearest = NearestNeighbors(n_neighbors=count).fit(h.numpy()).kneighbors(return_distance=False)
     same = (labels[torch.from_numpy(nearest)] == labels[:, None]).float().mean(dim=1)
     return torch.stack([same[labels == digit].mean() for digit in range(10)])
