@@ -1,5 +1,6 @@
 # make figures   every figure and number of the report, from the committed checkpoints
 # make train     the same, after training every model anew
+# make bench     the timings in benchmarks/README.md
 # make report    REPORT.md, from figures/
 # make test      the tests
 # Each makes .venv and installs what it needs there. DATA_DIR=DIR takes MNIST from DIR.
@@ -9,22 +10,36 @@ DATA_DIR ?= data
 PY = .venv/bin/python
 SCRIPTS = ex1_autoencoder.py ex2_latent.py ex3_knn.py ex4_classifier.py "ex4_classifier.py --augment" \
 	"ex4_classifier.py --limit 1000" ex5_generate.py ex6_denoise.py ex7_vae.py ex8_map_denoise.py
-TRAINING = ex1_autoencoder.py ex4_classifier.py "ex4_classifier.py --augment" \
-	"ex4_classifier.py --limit 1000" "ex7_vae.py --balance" "ex8_map_denoise.py --test-set"
 
-.PHONY: figures train report test
+.PHONY: figures train train-ex1 train-ex4 train-ex7 train-ex8 bench report test
 
 figures: .venv/installed
 	@set -e; for script in $(SCRIPTS); do \
 		echo "== $$script"; $(PY) $$script --data-dir "$(DATA_DIR)"; done
 
 # On one thread: small batches gain little from more, and the weights then do not depend on the
-# number of processor cores.
-train: export OMP_NUM_THREADS = 1
-train: .venv/installed
-	@set -e; for script in $(TRAINING); do \
-		echo "== $$script"; $(PY) $$script --retrain --data-dir "$(DATA_DIR)"; done
+# number of processor cores. make -j2 train uses two cores.
+retrain = OMP_NUM_THREADS=1 $(PY) $(1) --retrain --data-dir "$(DATA_DIR)"
+
+train: train-ex1 train-ex4 train-ex7 train-ex8
 	@$(MAKE) --no-print-directory figures
+
+train-ex1: .venv/installed
+	$(call retrain,ex1_autoencoder.py)
+
+train-ex4: .venv/installed
+	$(call retrain,ex4_classifier.py)
+	$(call retrain,ex4_classifier.py --augment)
+	$(call retrain,ex4_classifier.py --limit 1000)
+
+train-ex7: train-ex1 train-ex4
+	$(call retrain,ex7_vae.py --balance)
+
+train-ex8: train-ex4
+	$(call retrain,ex8_map_denoise.py --test-set)
+
+bench: .venv/installed
+	$(PY) benchmarks/bench.py --data-dir "$(DATA_DIR)"
 
 report: .venv/installed
 	$(PY) report.py
