@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FILTERS = 16
+UNUSED = 0.01  # nats: a latent unit whose KL divergence is below it carries nothing
 
 
 @torch.no_grad()
@@ -47,6 +48,11 @@ def data_dependent_start(
             layer.bias.copy_(mean - gain * y.mean(dim=1))
         x = layer(x)
     return x
+
+
+def frozen(y: Tensor) -> Tensor:
+    """Which of the numbers `y` `(N, ...)` hardly depend on the image, bool `(numbers,)`."""
+    return y.flatten(1).std(dim=0) < 1e-3
 
 
 class Encoder(nn.Module):
@@ -136,6 +142,14 @@ class Autoencoder(nn.Module):
         special = {encoder[-3]: (2.0, 1.0), decoder[-3]: (x.mean().item(), 0.1)}
         data_dependent_start([*encoder, *decoder], x, special)
 
+    def collapse(self, x: Tensor) -> str | None:
+        """What a training has broken, seen on images `x` `(N, 1, 32, 32)`; None if all lives."""
+        r, h = self(x)
+        dead = frozen(h).nonzero().flatten() + 1
+        if len(dead):
+            return f"latent unit {dead[0].item()} is the same for every image: its ReLU is dead"
+        return "every image comes out the same" if frozen(r).all() else None
+
 
 class Classifier(nn.Module):
     """Exercise 4: the encoder with its last block replaced by one dense layer.
@@ -156,6 +170,10 @@ class Classifier(nn.Module):
         """Initialise from training images `x` `(N, 1, 32, 32)`, all digits being as likely."""
         layers = [*self.features, self.flatten, self.dense]
         data_dependent_start(layers, x, {self.dense: (0.0, 0.1)})
+
+    def collapse(self, x: Tensor) -> str | None:
+        """What a training has broken, seen on images `x` `(N, 1, 32, 32)`; None if all lives."""
+        return "every image gets the same scores" if frozen(self(x)).all() else None
 
 
 def autoencoder_loss(model: Autoencoder, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -277,6 +295,18 @@ class VAE(nn.Module):
         latent = data_dependent_start(encoder, x, {encoder[-1]: (mean, deviation)})
         x_out = reparameterize(*latent.chunk(2, dim=1))
         data_dependent_start(decoder, x_out, {decoder[-3]: (torch.logit(x.mean()), 0.5)})
+
+    def collapse(self, x: Tensor) -> str | None:
+        """What a training has broken, seen on images `x` `(N, 1, 32, 32)`; None if all lives.
+
+        Where there are many latent units, some may be left unused; two at least have to say
+        something of the image. Nothing is sampled: a look must not change the training.
+        """
+        x_mean, x_std = self.encoder.layers(x).chunk(2, dim=1)
+        kl = kl_divergence(x_mean.reshape(-1, 1), x_std.reshape(-1, 1)).view_as(x_mean)
+        if (kl.mean(dim=0) > UNUSED).sum() < 2:
+            return "the latent is ignored: its KL divergence is nothing"
+        return "every image comes out the same" if frozen(self.decoder(x_mean)).all() else None
 
 
 def kl_divergence(x_mean: Tensor, x_std: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -12,7 +13,7 @@ import parallel
 from dataset import DataError, Dataset, MissingDataError, load_digits, load_mnist
 from training import CHECKPOINT_DIR, CheckpointError, TrainingError, UsageError
 
-TRAINING_OPTIONS = ("retrain", "epochs", "batch_size", "lr", "seed", "precision")
+TRAINING_OPTIONS = ("retrain", "resume", "epochs", "batch_size", "lr", "seed", "precision")
 
 
 def whole_number(text: str) -> int:
@@ -38,13 +39,13 @@ def seed_number(text: str) -> int:
 
 
 def positive(text: str) -> float:
-    """An option's value, a finite number above 0."""
+    """An option's value, a number above 0, at most 10^6."""
     try:
         value = float(text)
     except ValueError:
         value = 0
-    if not 0 < value < float("inf"):
-        raise ArgumentTypeError(f"{text} is not a number above 0")
+    if not 0 < value <= 1e6:
+        raise ArgumentTypeError(f"{text} is not a number above 0 and at most 1000000")
     return value
 
 
@@ -62,6 +63,13 @@ def device(text: str) -> torch.device:
     return chosen
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with the options on one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; --help shows all options\n")
+
+
 def make_parser(
     description: str, trains: bool = False, noise: bool = False
 ) -> argparse.ArgumentParser:
@@ -72,7 +80,7 @@ def make_parser(
         trains: the script trains its model, so offer what its training can be changed by.
         noise: the script shows noisy images, so offer their noise level.
     """
-    parser = argparse.ArgumentParser(description=description.strip().splitlines()[0])
+    parser = OneLineParser(description=description.strip().splitlines()[0])
     add = parser.add_argument
     add("--data-dir", type=Path, default="data", help="where MNIST is, or is downloaded to")
     add(
@@ -91,6 +99,7 @@ def make_parser(
     if trains:
         add = parser.add_argument_group("training").add_argument
         add("--retrain", action="store_true", help="train anew and replace the checkpoint")
+        add("--resume", action="store_true", help="go on with a training that was interrupted")
         add("--epochs", type=whole_number)
         add("--batch-size", type=whole_number)
         add("--lr", type=positive, help="the highest learning rate of the schedule")
@@ -166,8 +175,8 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(complain(f"{where}{error.strerror or error}", status=1))
-    except KeyboardInterrupt:
-        sys.exit(complain("interrupted", status=130))
+    except KeyboardInterrupt as stop:
+        sys.exit(complain(str(stop) or "interrupted", status=130))
 
 
 def complain(message: object, status: int) -> int:

@@ -8,12 +8,15 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DistributedSampler, Sampler
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -92,21 +95,22 @@ def share(x: Tensor) -> Tensor:
     return x.tensor_split(processes())[rank()]
 
 
+def every(value: T) -> list[T]:
+    """The `value` of each process, in every process."""
+    values = [value] * processes()
+    if processes() > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
 def gather(x: Tensor, dim: int = 0) -> Tensor:
     """The `x` of all processes on the CPU, one after the other along `dim`, in every process."""
-    if processes() == 1:
-        return x.cpu()
-    parts: list[Tensor] = [x] * processes()
-    dist.all_gather_object(parts, x.cpu())
-    return torch.cat(parts, dim=dim)
+    return torch.cat(every(x.cpu()), dim=dim)
 
 
 def total(values: dict[str, float]) -> dict[str, float]:
     """The sum over all processes of each of `values`, in every process."""
-    if processes() == 1:
-        return values
-    parts: list[dict[str, float]] = [values] * processes()
-    dist.all_gather_object(parts, values)
+    parts = every(values)
     return {name: sum(part[name] for part in parts) for name in values}
 
 

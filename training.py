@@ -1,16 +1,19 @@
 """One training loop for every model, the recipes it follows, and the checkpoints it leaves."""
 
+import contextlib
+import io
 import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.utils.data import (
     BatchSampler,
@@ -28,6 +31,8 @@ from dataset import Dataset
 CHECKPOINT_DIR = "checkpoints"
 EVALUATION_BATCH = 500
 START_IMAGES = 1024
+PROBED_IMAGES = 1000  # looked at after every epoch, whether the model still tells them apart
+EXPLODED = 10  # times the loss of the untrained model
 
 # A loss takes (model, images, labels) and gives its named terms, "loss" being the one to minimise.
 Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
@@ -42,9 +47,10 @@ class Recipe:
     the rest, while beta1 falls from 0.95 to 0.85 and rises again (Smith and Topin, 2018). Squared
     gradients are averaged over about a hundred steps (beta2 0.99), not a thousand. Every step also
     shrinks the weights by `weight_decay` times the learning rate. `augment` changes each batch of
-    training images.
+    training images. `script` is the command that trains it.
     """
 
+    script: str
     model: Callable[[], nn.Module]
     loss: Loss
     epochs: int
@@ -78,6 +84,7 @@ def small_affine(x: Tensor, strength: float = 1.0) -> Tensor:
 # benchmarks/README.md says which of these choices were made on the last 10,000 training images.
 RECIPES = {
     "autoencoder": Recipe(
+        script="ex1_autoencoder.py",
         model=models.Autoencoder,
         loss=models.autoencoder_loss,
         epochs=60,
@@ -85,6 +92,7 @@ RECIPES = {
         lr=4e-3,
     ),
     "classifier": Recipe(
+        script="ex4_classifier.py",
         model=models.Classifier,
         loss=models.classifier_loss,
         epochs=20,
@@ -93,6 +101,7 @@ RECIPES = {
         weight_decay=0.1,
     ),
     "classifier_augmented": Recipe(
+        script="ex4_classifier.py --augment",
         model=models.Classifier,
         loss=models.classifier_loss,
         epochs=40,
@@ -101,6 +110,7 @@ RECIPES = {
         augment=small_affine,
     ),
     "vae2": Recipe(
+        script="ex7_vae.py",
         model=partial(models.VAE, latent_size=2),
         loss=models.vae_loss,
         epochs=30,
@@ -109,6 +119,7 @@ RECIPES = {
         weight_decay=0.1,
     ),
     "vae16": Recipe(
+        script="ex8_map_denoise.py",
         model=partial(models.VAE, latent_size=16),
         # Exercise 8 looks at images much noisier than the decoder's own error: a heavier KL
         # divergence leaves a smoother decoder, which fits less of that noise.
@@ -128,6 +139,10 @@ class CheckpointError(Exception):
 
 class TrainingError(Exception):
     """A training that came to nothing; the message is one line that says what to do."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a training; the message is one line that says how to go on."""
 
 
 class UsageError(Exception):
@@ -190,6 +205,13 @@ def means(sums: dict[str, float]) -> dict[str, float]:
     return {term: value / images for term, value in sums.items()}
 
 
+def diverged(loss: float, recipe: Recipe) -> str:
+    return (
+        f"the loss is {loss:.4g}: the training has diverged and nothing was saved; "
+        f"a learning rate below {recipe.lr:g} may help"
+    )
+
+
 def one_epoch(
     model: nn.Module,
     recipe: Recipe,
@@ -199,7 +221,11 @@ def one_epoch(
     precision: torch.dtype,
     title: str,
 ) -> dict[str, float]:
-    """Train on every batch of `loader` once; gives the mean of every loss term over the epoch."""
+    """Train on every batch of `loader` once; gives the mean of every loss term over the epoch.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+    """
     model.train()
     sums: dict[str, Tensor | float] = defaultdict(float)
     images_seen = 0
@@ -213,8 +239,11 @@ def one_epoch(
             images_seen += len(x)
             for term, value in terms.items():
                 sums[term] += value.detach() * len(x)
-            if not bar.disable and count % 50 == 0:
-                bar.set_postfix(loss=f"{sums['loss'].item() / images_seen:.4f}", refresh=False)
+            if count % 50 == 0:
+                loss_so_far = sums["loss"].item() / images_seen
+                if not math.isfinite(loss_so_far):
+                    raise TrainingError(diverged(loss_so_far, recipe))
+                bar.set_postfix(loss=f"{loss_so_far:.4f}", refresh=False)
     return means({"images": images_seen, **{term: value.item() for term, value in sums.items()}})
 
 
@@ -225,14 +254,22 @@ def train(
     seed: int = 0,
     precision: torch.dtype = torch.float32,
     stop_after: int | None = None,
+    state: dict | None = None,
+    after_epoch: Callable[[nn.Module, dict], None] | None = None,
 ) -> tuple[nn.Module, History]:
     """Train a new model by `recipe` on all training images of `data`.
 
-    The same recipe, data and seed give the same weights on the same processor. `precision` is what
-    the layers compute in while training; weights, losses and evaluation are float32. `stop_after`
-    ends the training after that many of the recipe's epochs, its schedule unchanged.
+    The same recipe, data and seed give the same weights on the same processor. Where several
+    processes share the work, each takes its part of every batch.
 
-    Where several processes share the work, each takes its part of every batch.
+    Args:
+        recipe, data, device, seed: what is trained on what and where.
+        precision: what the layers compute in while training; weights, losses and evaluation are
+            float32.
+        stop_after: end after so many of the recipe's epochs, its schedule unchanged.
+        state: of a training that was interrupted; go on from there. On the CPU the weights become
+            those of a training that was not interrupted, bit for bit.
+        after_epoch: called after every epoch with the model and that state.
 
     Returns:
         The model in eval mode, and its history: `history["train"][term]` holds one value per epoch,
@@ -240,7 +277,8 @@ def train(
         one after each.
 
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss is no longer finite, or far above that of the untrained model.
+        CheckpointError: `state` is not one of this training.
         UsageError: the processes cannot share a batch evenly.
     """
     if recipe.batch_size % parallel.processes():
@@ -279,33 +317,61 @@ def train(
         optimizer.step()
         schedule.step()
 
-    history: History = {"train": defaultdict(list), "test": defaultdict(list)}
+    def restore(state: dict) -> History:
+        try:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            schedule.load_state_dict(state["schedule"])
+            generator.set_state(state["order"])
+            torch.set_rng_state(state["random"][parallel.rank()])
+            return state["history"]
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"what the interrupted training of {recipe.script} left does not fit this version; "
+                "give --retrain to begin anew"
+            ) from error
+
+    def snapshot() -> dict:
+        return {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "order": generator.get_state(),
+            "random": parallel.every(torch.get_rng_state()),
+            "history": history,
+        }
 
     def record(part: str, terms: dict[str, float]) -> float:
         for term, value in terms.items():
-            history[part][term].append(value)
+            history[part].setdefault(term, []).append(value)
         return terms["loss"]
 
-    record("test", evaluate(model, recipe.loss, data.x_clean_test, data.labels_test, device))
+    def test() -> float:
+        terms = evaluate(model, recipe.loss, data.x_clean_test, data.labels_test, device)
+        return record("test", terms)
+
+    history: History = {"train": {}, "test": {}}
+    if state:
+        history = restore(state)
+    else:
+        test()
+    epochs_before = len(history["train"].get("loss", []))
+    untrained_loss = history["test"]["loss"][0]
     began = time.monotonic()
-    for epoch in range(1, (stop_after or recipe.epochs) + 1):
+    for epoch in range(epochs_before + 1, (stop_after or recipe.epochs) + 1):
         title = f"epoch {epoch:2d}/{recipe.epochs}"
         terms = one_epoch(replica, recipe, loader, step, device, precision, title)
-        train_loss = record("train", terms)
-        test_loss = record(
-            "test", evaluate(model, recipe.loss, data.x_clean_test, data.labels_test, device)
-        )
-        if not math.isfinite(train_loss + test_loss):
-            raise TrainingError(
-                f"the loss is {train_loss} after epoch {epoch}: training has diverged and nothing "
-                f"was saved; a learning rate below {recipe.lr:g} may help"
-            )
-        left = (time.monotonic() - began) / epoch * (recipe.epochs - epoch)
+        train_loss, test_loss = record("train", terms), test()
+        if not (math.isfinite(train_loss) and test_loss < EXPLODED * max(1.0, abs(untrained_loss))):
+            raise TrainingError(diverged(test_loss, recipe))
+        if after_epoch:
+            after_epoch(model, snapshot())
+        left = (time.monotonic() - began) / (epoch - epochs_before) * (recipe.epochs - epoch)
         parallel.say(
             f"{title}  train loss {train_loss:.4f}  test loss {test_loss:.4f}  "
             f"{left // 60:.0f} min {left % 60:02.0f} s left"
         )
-    return model.eval(), {part: dict(terms) for part, terms in history.items()}
+    return model.eval(), history
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -324,30 +390,46 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_checkpoint(path: Path, checkpoint: dict) -> None:
+    """Write what `read_checkpoint` reads."""
+    content = io.BytesIO()  # a full disk is then an OSError, not one of torch's
+    torch.save(checkpoint, content)
+    write_whole(path, lambda file: file.write_bytes(content.getbuffer()))
+
+
 def save_checkpoint(
     path: Path, name: str, model: nn.Module, history: History, settings: dict
 ) -> None:
     """Write the weights of the model `name`, the history of its training and its settings."""
-    state = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
-    checkpoint = {"name": name, "model": state, "history": history, "settings": settings}
-
-    def write(file: Path) -> None:
-        with file.open("wb") as stream:  # a full disk is then an OSError, not one of torch's
-            torch.save(checkpoint, stream)
-
-    write_whole(path, write)
+    weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
+    write_checkpoint(
+        path, {"name": name, "model": weights, "history": history, "settings": settings}
+    )
 
 
-def load_checkpoint(name: str, checkpoint_dir: str | Path) -> tuple[nn.Module, dict]:
-    """The model of a checkpoint in eval mode, and the checkpoint with its history and settings.
+def misfit(expected: dict[str, Tensor], found: object) -> str | None:
+    """What is wrong with the weights `found` in a file, in words; None if they fit `expected`."""
+    if not isinstance(found, dict):
+        return "holds no weights"
+    for key, tensor in expected.items():
+        if key not in found:
+            return f"has no {key}"
+        shape = getattr(found[key], "shape", None)
+        if shape != tensor.shape:
+            shape = "no tensor" if shape is None else tuple(shape)
+            return f"has {key} of shape {shape}, expected {tuple(tensor.shape)}"
+    unknown = sorted(found.keys() - expected.keys())
+    return f"has {unknown[0]}, which this version does not know" if unknown else None
+
+
+def read_checkpoint(path: Path, name: str, remedy: str) -> tuple[nn.Module, dict]:
+    """A new model with the weights in a file, and all that the file holds.
+
+    Only tensors, numbers and text are read from it, nothing that could run.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or it is not one of this model.
+        CheckpointError: the file is damaged, or of another model than `name`.
     """
-    path = Path(checkpoint_dir) / f"{name}.pt"
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist; train it first")
-    remedy = "delete it or give --retrain to train it anew"
     with path.open("rb") as file:
         try:
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
@@ -357,12 +439,27 @@ def load_checkpoint(name: str, checkpoint_dir: str | Path) -> tuple[nn.Module, d
     if found != name:
         raise CheckpointError(f"{path} holds {found!r}, expected {name!r}; {remedy}")
     model = RECIPES[name].model()
-    try:
-        model.load_state_dict(checkpoint["model"])
-        checkpoint["history"]["train"], checkpoint["history"]["test"]
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"{path} does not fit this version's {name}; {remedy}") from error
+    wrong = misfit(model.state_dict(), checkpoint.get("model"))
+    for part in ("history", "settings"):
+        if not isinstance(checkpoint.get(part), dict):
+            wrong = wrong or f"has no {part}"
+    if wrong:
+        raise CheckpointError(f"{path} {wrong}: it is of another version; {remedy}")
+    model.load_state_dict(checkpoint["model"])
     return model.eval(), checkpoint
+
+
+def load_checkpoint(name: str, checkpoint_dir: str | Path) -> tuple[nn.Module, dict]:
+    """The model of a checkpoint in eval mode, and the checkpoint with its history and settings.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is not one of this model.
+    """
+    path = Path(checkpoint_dir) / f"{name}.pt"
+    script = RECIPES[name].script
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; {script} trains it")
+    return read_checkpoint(path, name, f"delete it and have {script} train it anew")
 
 
 def load_model(name: str, checkpoint_dir: str | Path = CHECKPOINT_DIR) -> nn.Module:
@@ -374,12 +471,42 @@ def load_model(name: str, checkpoint_dir: str | Path = CHECKPOINT_DIR) -> nn.Mod
     return load_checkpoint(name, checkpoint_dir)[0]
 
 
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """While one script trains the checkpoint at `path`, keep others from training it, too.
+
+    The lock ends with the process, however that ends.
+
+    Raises:
+        TrainingError: another one is training it.
+    """
+    if parallel.rank():
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.stem}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise TrainingError(
+            f"{path} is being trained by another run; wait for it, or give another --checkpoint-dir"
+        ) from error
+    try:
+        for left_behind in path.parent.glob(f".*.{path.stem}*.pt"):  # by a run killed as it wrote
+            left_behind.unlink()
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
 def load_or_train(
     name: str,
     data: Dataset,
     checkpoint_dir: Path,
     device: torch.device,
     retrain: bool = False,
+    resume: bool = False,
     seed: int | None = None,
     precision: str | None = None,
     **changes: float,
@@ -387,39 +514,110 @@ def load_or_train(
     """A trained model in eval mode on `device`, and the history of its training.
 
     Loads the checkpoint of `name`; where there is none, or with `retrain`, trains the model and
-    writes it. `changes` replace fields of the recipe; `precision` is one of `choose_precision`.
+    writes it. After every epoch the state of the training is written beside it, and with `resume` a
+    training that was interrupted goes on from there. `changes` replace fields of the recipe;
+    `precision` is one of `choose_precision`.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used.
-        UsageError: `seed`, `precision` or `changes` are given, but the checkpoint is there and
-            stays.
+        CheckpointError: the checkpoint or the state cannot be used.
+        TrainingError: the training came to nothing, or another run is at it.
+        UsageError: the arguments do not go together, or not with what there is.
+        Interrupted: Ctrl-C.
     """
-    path = checkpoint_dir / f"{name}.pt"
-    if path.exists() and not retrain:
-        given = {**changes, "seed": seed, "precision": precision}
-        names = [name.replace("_", "-") for name, value in given.items() if value is not None]
-        if names:
-            given = ", ".join(f"--{name}" for name in names)
-            raise UsageError(f"{path} is trained already; {given}: add --retrain to replace it")
+    path, unfinished = checkpoint_dir / f"{name}.pt", checkpoint_dir / f"{name}.resume.pt"
+    script = RECIPES[name].script
+    if retrain and resume:
+        raise UsageError("--resume goes on and --retrain begins anew: give one of them")
+    given = {**changes, "seed": seed, "precision": precision}
+    given = {key: value for key, value in given.items() if value is not None}
+    if path.exists() and not (retrain or resume):
+        if given:
+            names = ", ".join(f"--{key.replace('_', '-')}" for key in given)
+            raise UsageError(f"{path} is trained already; {names}: add --retrain to replace it")
         model, checkpoint = load_checkpoint(name, checkpoint_dir)
+        trained_on = checkpoint["settings"].get("dataset")
+        if trained_on != data.name:
+            raise CheckpointError(
+                f"{path} was trained on {trained_on}, expected {data.name}; "
+                "give another --checkpoint-dir"
+            )
         return model.to(device, memory_format=torch.channels_last), checkpoint["history"]
-    checkpoint_dir.mkdir(parents=True, exist_ok=True)  # complain before the training, not after
-    recipe = replace(RECIPES[name], **changes)
-    seed = seed or 0
-    images = len(data.labels_train)
-    computed_in = choose_precision(precision or "auto", device)
-    parallel.say(f"training the {name} on {images:,} images for {recipe.epochs} epochs")
-    model, history = train(recipe, data, device, seed, computed_in)
-    settings = {
+    if resume and not unfinished.exists():
+        raise UsageError(f"there is no interrupted training to resume ({unfinished})")
+    if unfinished.exists() and not (retrain or resume):
+        raise UsageError(
+            f"a training of {path} was interrupted; {script} --resume goes on with it, "
+            f"{script} --retrain begins anew"
+        )
+
+    if precision:
+        given["precision"] = dtype_name(choose_precision(precision, device))
+    here = {
         "dataset": data.name,
-        "training_images": images,
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "lr": recipe.lr,
-        "seed": seed,
-        "precision": str(computed_in).removeprefix("torch."),
+        "training_images": len(data.labels_train),
         "processes": parallel.processes(),
-        "torch": str(torch.__version__),
+        **given,
     }
-    save_checkpoint(path, name, model, history, settings)
+    state, recipe = None, RECIPES[name]
+    if resume:
+        _model, state = read_checkpoint(unfinished, name, "give --retrain to begin anew")
+        settings = state["settings"]
+        for key, value in here.items():
+            if settings.get(key) != value:
+                raise UsageError(
+                    f"the training in {unfinished} has {key.replace('_', ' ')} "
+                    f"{settings.get(key)}, not {value}; give --retrain to begin anew"
+                )
+    else:
+        settings = {
+            **{key: getattr(recipe, key) for key in ("epochs", "batch_size", "lr")},
+            "seed": 0,
+            "precision": dtype_name(choose_precision("auto", device)),
+            **here,
+            "torch": str(torch.__version__),
+        }
+    recipe = replace(recipe, **{key: settings[key] for key in ("epochs", "batch_size", "lr")})
+
+    probe = data.x_clean_train[:PROBED_IMAGES].to(device)
+    finished = len(state["history"]["train"]["loss"]) if state else 0
+
+    def after_epoch(model: nn.Module, state: dict) -> None:
+        nonlocal finished
+        finished = len(state["history"]["train"]["loss"])
+        with torch.no_grad():
+            broken = model.collapse(probe)
+        if broken:
+            raise TrainingError(
+                f"after epoch {finished} {broken}; {path} is left as it was; "
+                f"another --seed or a learning rate below {recipe.lr:g} may help"
+            )
+        write_checkpoint(unfinished, {"name": name, "settings": settings, **state})
+
+    with alone(path):
+        images = settings["training_images"]
+        parallel.say(f"training the {name} on {images:,} images for {recipe.epochs} epochs")
+        try:
+            model, history = train(
+                recipe,
+                data,
+                device,
+                settings["seed"],
+                getattr(torch, settings["precision"]),
+                state=state,
+                after_epoch=after_epoch,
+            )
+        except KeyboardInterrupt as stop:
+            raise Interrupted(
+                f"interrupted after epoch {finished} of {recipe.epochs}; "
+                f"{script} --resume, with the same options, goes on from there"
+                if finished
+                else "interrupted before the first epoch ended"
+            ) from stop
+        save_checkpoint(path, name, model, history, settings)
+        if parallel.rank() == 0:
+            unfinished.unlink()
     return model, history
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from dataset import MNIST_HEADERS
-from options import run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -215,28 +214,6 @@ def test_without_mnist_and_without_internet_the_script_goes_on_with_the_digits(t
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["digits"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "says"),
-    [
-        (["--epochs", "0"], 2, "--epochs"),
-        (["--batch-size", "-3"], 2, "--batch-size"),
-        (["--lr", "nan"], 2, "--lr"),
-        (["--limit", "many"], 2, "--limit"),
-        (["--seed", "-1"], 2, "--seed"),
-        (["--device", "warp"], 2, "--device"),
-        (["--dataset", "letters"], 2, "--dataset"),
-        (["--no-such-option"], 2, "--no-such-option"),
-    ],
-)
-def test_a_bad_option_is_one_line_and_status_2(capsys, arguments, status, says):
-    with pytest.raises(SystemExit) as stop:
-        importlib.import_module("ex1_autoencoder").main(arguments)
-    assert stop.value.code == status
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert "error:" in error
-    assert says in error
-
-
 def fake_idx_files(folder):
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -253,27 +230,3 @@ def test_a_failing_script_ends_with_one_line_and_status_1(tmp_path):
     assert line.startswith("ex1_autoencoder.py: error:")
     assert "train-images-idx3-ubyte" in line
     assert not (tmp_path / "figures").exists()
-
-
-@pytest.mark.parametrize("in_the_way", ["checkpoints", "figures", "checkpoints/digits"])
-def test_a_file_where_a_folder_belongs_is_named(tmp_path, capsys, in_the_way):
-    path = tmp_path / in_the_way
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("in the way")
-    main = importlib.import_module("ex1_autoencoder").main
-    with pytest.raises(SystemExit) as stop:
-        run(lambda: main([*options(tmp_path), "--epochs", "1"]))
-    assert stop.value.code == 1
-    assert str(path) in capsys.readouterr().err.splitlines()[-1]
-    assert path.read_text() == "in the way"
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path, capsys):
-    path = tmp_path / "checkpoints/digits/limit-64/autoencoder.pt"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"not a checkpoint")
-    main = importlib.import_module("ex2_latent").main
-    with pytest.raises(SystemExit) as stop:
-        run(lambda: main(options(tmp_path)))
-    assert stop.value.code == 1
-    assert str(path) in capsys.readouterr().err.splitlines()[-1]
