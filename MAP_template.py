@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from parallel import progress
+
 
 def map_loss(x_noisy: Tensor, x_estimate: Tensor, z_estimate: Tensor, beta: float) -> Tensor:
     """Equation (.4) per image, `(N,)`: sums of squares over the pixels and over the latent."""
@@ -52,7 +54,7 @@ def map_estimate(
     optimizer = torch.optim.Adam([z_estimate], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations) if anneal else None
     losses = []
-    for _ in range(iterations):
+    for _ in progress(range(iterations), "iterations"):
         loss = map_loss(x_noisy, decoder(z_estimate), z_estimate, beta)
         losses.append(loss.detach())
         optimizer.zero_grad()

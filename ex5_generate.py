@@ -1,6 +1,6 @@
 """Exercise 5: the decoder as a generative model, on a 15 x 15 grid over the latent space.
 
-Writes ex5_grid and ex5.json.
+Writes ex5_grid and ex5.json; --explore opens a window that decodes the place under the pointer.
 """
 
 import torch
@@ -9,6 +9,7 @@ from metrics import CONFIDENT, apply, codes_per_cell, confident_digits
 from options import make_parser, read_options, run
 from plotting import (
     GridView,
+    explore,
     grid_figure,
     grid_points,
     latent_grid,
@@ -21,7 +22,9 @@ from training import load_or_train
 
 
 def main(argv: list[str] | None = None) -> None:
-    options = read_options(make_parser(__doc__), argv)
+    parser = make_parser(__doc__)
+    parser.add_argument("--explore", action="store_true", help="decode what the pointer is at")
+    options = read_options(parser, argv)
     data, folder, device = options.data, options.checkpoint_dir, options.device
     autoencoder, _ = load_or_train("autoencoder", data, folder, device)
     classifier, _ = load_or_train("classifier", data, folder, device)
@@ -31,8 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     a, b = latent_grid(h)
     points = grid_points(a, b)
     images = apply(autoencoder.decoder, points.view(-1, 1, 2, 1), device)
-    figure = grid_figure(GridView(images, a, b, h, data.labels_test))
-    save_figure(figure, options.figures_dir, "ex5_grid", options.format)
+    view = GridView(images, a, b, h, data.labels_test)
+    save_figure(grid_figure(view), options.figures_dir, "ex5_grid", options.format)
 
     # (b) Which of them look like digits? Those the classifier of exercise 4 is sure of. And which
     # test images have their latents in the grid cell that such an image stands for, one digit or
@@ -67,6 +70,8 @@ def main(argv: list[str] | None = None) -> None:
         [("confident", *map(str, numbers["confident_per_digit"]))],
     )
     save_numbers(numbers, options.figures_dir, "ex5")
+    if options.explore:
+        explore(view, lambda h: apply(autoencoder.decoder, h.view(-1, 1, 2, 1), device))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Writes ex7_reconstructions, ex7_loss, ex7_latent, ex7_grid, ex7_comparison, ex7_accuracy and
 ex7.json; with --balance, which trains five more for a few epochs each, ex7_balance and
-ex7_balance.json.
+ex7_balance.json. --explore opens a window that decodes the place under the pointer.
 """
 
 from argparse import Namespace
@@ -22,6 +22,7 @@ from plotting import (
     accuracy_bars,
     balance_figure,
     comparison_figure,
+    explore,
     grid_figure,
     grid_points,
     image_rows,
@@ -44,6 +45,7 @@ BALANCE_EPOCHS, BALANCE_IMAGES = 10, 10_000  # each is trained for this long, on
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__, trains=True)
     parser.add_argument("--balance", action="store_true", help="try other weights of the KL term")
+    parser.add_argument("--explore", action="store_true", help="decode what the pointer is at")
     options = read_options(parser, argv)
     data, folder, device = options.data, options.checkpoint_dir, options.device
     figures, format = options.figures_dir, options.format
@@ -98,6 +100,8 @@ def main(argv: list[str] | None = None) -> None:
     save_numbers(numbers, figures, "ex7")
     if options.balance:
         try_balances(options, classifier)
+    if options.explore:
+        explore(views["VAE"], lambda z: apply(vae.decoder, z, device))
 
 
 def draw_from_prior(vae: VAE, classifier: Classifier, device: torch.device) -> dict[str, object]:

@@ -15,7 +15,7 @@ from MAP_template import map_estimate
 from metrics import apply, bottleneck_quality, compare, psnr, timed, yardsticks
 from models import VAE
 from options import make_parser, positive, read_options, run
-from parallel import gather, share
+from parallel import gather, progress, share
 from plotting import (
     beta_figure,
     image_rows,
@@ -42,7 +42,8 @@ def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:
         `x_estimate` `(N, 1, 32, 32)`, and the loss of each image at each iteration.
     """
     x_estimates, losses = [], []
-    for x in share(x_noisy).to(next(vae.parameters()).device).split(EVALUATION_BATCH):
+    x_noisy = share(x_noisy).to(next(vae.parameters()).device)
+    for x in progress(x_noisy.split(EVALUATION_BATCH), "batches"):
         with torch.no_grad():
             z_init = vae.mean(x)
         _z, x_estimate, loss = map_estimate(vae.decoder, x, LATENT_SIZE, beta, z_init)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataset import Dataset
+from parallel import progress
 from training import EVALUATION_BATCH
 
 CONFIDENT = 0.9  # the probability above which the classifier counts as sure of an image
@@ -22,7 +23,8 @@ CONFIDENT = 0.9  # the probability above which the classifier counts as sure of 
 @torch.no_grad()
 def apply(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device) -> Tensor:
     """`function(x)`, computed on `device` in batches and without gradients, on the CPU."""
-    return torch.cat([function(batch.to(device)).cpu() for batch in x.split(EVALUATION_BATCH)])
+    batches = progress(x.split(EVALUATION_BATCH), "batches")
+    return torch.cat([function(batch.to(device)).cpu() for batch in batches])
 
 
 def psnr(x: Tensor, reference: Tensor) -> float:
@@ -112,7 +114,7 @@ def yardsticks(x_noisy: Tensor, noise: float) -> dict[str, Callable[[], Tensor]]
         return ways
 
     def each(denoise: Callable[[np.ndarray], np.ndarray]) -> Tensor:
-        images = [denoise(image[0].numpy()).clip(0, 1) for image in x_noisy]
+        images = [denoise(x[0].numpy()).clip(0, 1) for x in progress(x_noisy, "images")]
         return torch.from_numpy(np.stack(images))[:, None].float()
 
     ways["non-local means"] = lambda: each(

@@ -7,7 +7,7 @@ batch and denoises its share of the images; the first alone prints and writes.
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import torch
@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DistributedSampler, Sampler
+from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -68,6 +69,14 @@ def say(message: str) -> None:
     """Print a line about the progress on standard error, in the first process only."""
     if rank() == 0:
         print(message, file=sys.stderr)
+
+
+def progress(items: Iterable[T], title: str) -> tqdm:
+    """`items`, and while they are gone through for more than two seconds, a bar with the time left.
+
+    There is none where standard error is a file, nor in any process but the first.
+    """
+    return tqdm(items, desc=title, leave=False, delay=2, disable=rank() > 0 or None)
 
 
 class Share(Sampler[int]):

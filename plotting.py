@@ -1,7 +1,7 @@
 """Everything the scripts show: one function per kind of figure, the tables, and writing to disk."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +14,17 @@ import numpy as np
 import torch
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import MouseEvent
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
-from training import History, write_whole
+from training import History, UsageError, write_whole
 
 PAGE_WIDTH = 6.3  # inches of text on an A4 page
 COLOURS = matplotlib.color_sequences["petroff10"]  # ten that colour-blind readers tell apart
 GRID_STEPS = 15
+WINDOWS = ("macosx", "qtagg", "gtk4agg", "gtk3agg", "tkagg", "wxagg")  # matplotlib's, by toolkit
 NAME_DISTANCE = 0.05  # of names in a scatter plot, as a share of its width and height
 LATENT_UNITS = ("latent unit $h_1$", "latent unit $h_2$")
 
@@ -375,3 +377,64 @@ def comparison_figure(views: Mapping[str, GridView]) -> Figure:
         top.set_title(name, size=9)
     digit_legend(figure, loc="outside lower center", ncols=10)
     return figure
+
+
+def explorer(view: GridView, decode: Callable[[Tensor], Tensor]) -> Figure:
+    """Exercises 5 and 7: the latents, and beside them the image decoded where the pointer is.
+
+    A click pins the image below the one that follows the pointer, until the next click.
+
+    Args:
+        view: the latent space.
+        decode: latents `(N, 2)` to images `(N, 1, 32, 32)`.
+    """
+    figure, axes = plt.subplot_mosaic(
+        [["latents", "pointer"], ["latents", "pinned"]], figsize=(8, 5.2), width_ratios=(2.2, 1)
+    )
+    latent_scatter(axes["latents"], view.h, view.labels, view.axis_names)
+    (pin,) = axes["latents"].plot([], [], "+", color="black", markersize=12, markeredgewidth=2)
+    shown = {}
+    for name, title in (("pointer", "move over the plot to decode"), ("pinned", "click to pin")):
+        shown[name] = axes[name].imshow(np.zeros((32, 32)), cmap="gray", vmin=0, vmax=1)
+        axes[name].set_axis_off()
+        axes[name].set_title(title, size=9)
+
+    def show(name: str, event: MouseEvent) -> None:
+        place = event.xdata, event.ydata
+        shown[name].set_data(decode(torch.tensor([place], dtype=torch.float32))[0, 0].numpy())
+        axes[name].set_title(f"{name} at {place[0]:.2f}, {place[1]:.2f}", size=9)
+        figure.canvas.draw_idle()
+
+    def moved(event: MouseEvent) -> None:
+        if event.inaxes is axes["latents"]:
+            show("pointer", event)
+
+    def clicked(event: MouseEvent) -> None:
+        if event.inaxes is axes["latents"]:
+            pin.set_data([event.xdata], [event.ydata])
+            show("pinned", event)
+
+    figure.canvas.mpl_connect("motion_notify_event", moved)
+    figure.canvas.mpl_connect("button_press_event", clicked)
+    return figure
+
+
+def explore(view: GridView, decode: Callable[[Tensor], Tensor]) -> None:
+    """Open the `explorer` in a window, until that is closed.
+
+    Raises:
+        UsageError: there is no display, or none of the toolkits that matplotlib opens windows with.
+    """
+    for window in WINDOWS:
+        try:
+            plt.switch_backend(window)
+            break
+        except ImportError:
+            continue
+    else:
+        raise UsageError(
+            "--explore cannot open a window here: there is no display, or no toolkit such as Tk "
+            "for Python to open one with"
+        )
+    explorer(view, decode)
+    plt.show()

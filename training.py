@@ -22,7 +22,6 @@ from torch.utils.data import (
     SequentialSampler,
     TensorDataset,
 )
-from tqdm import tqdm
 
 import models
 import parallel
@@ -229,7 +228,7 @@ def one_epoch(
     model.train()
     sums: dict[str, Tensor | float] = defaultdict(float)
     images_seen = 0
-    with tqdm(loader, desc=title, leave=False, disable=parallel.rank() > 0 or None) as bar:
+    with parallel.progress(loader, title) as bar:
         for count, (x, y) in enumerate(bar):
             x, y = x.to(device), y.to(device)
             x = recipe.augment(x) if recipe.augment else x

@@ -5,11 +5,13 @@ import json
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from matplotlib.backend_bases import MouseEvent
 
 from metrics import codes_per_cell
 from plotting import (
     GridView,
     confusion_figure,
+    explorer,
     grid_figure,
     grid_points,
     image_rows,
@@ -109,3 +111,29 @@ def test_figures_and_numbers_are_written_whole(tmp_path, format, start):
     numbers = json.loads((tmp_path / "new" / "ex0.json").read_text())
     assert numbers == {"pi": 3.14159, "list": [1, None, 0.666667]}
     assert len(list((tmp_path / "new").iterdir())) == 2
+
+
+def test_the_explorer_decodes_where_the_pointer_is_and_a_click_pins():
+    h = torch.rand(100, 2) * 4
+    view = GridView(torch.zeros(0), *latent_grid(h), h, torch.arange(100) % 10)
+    mean = torch.nn.Linear(2, 1)
+    torch.nn.init.constant_(mean.weight, 0.5)
+    torch.nn.init.zeros_(mean.bias)
+    figure = explorer(view, lambda z: mean(z).detach().view(-1, 1, 1, 1).expand(-1, 1, 32, 32))
+    figure.canvas.draw()
+    latents, pointer, pinned = figure.axes
+
+    def send(name, axes, place):
+        x, y = axes.transData.transform(place)
+        event = MouseEvent(name, figure.canvas, x, y, button=1)
+        figure.canvas.callbacks.process(name, event)
+        return [axes.images[0].get_array().mean() for axes in (pointer, pinned)]
+
+    assert send("motion_notify_event", latents, (1, 2)) == pytest.approx([1.5, 0], abs=1e-3)
+    assert "1.00, 2.00" in pointer.get_title()
+    assert send("button_press_event", latents, (2, 3)) == pytest.approx([1.5, 2.5], abs=1e-3)
+    assert latents.lines[-1].get_xydata() == pytest.approx(torch.tensor([[2, 3]]), abs=1e-3)
+    assert send("motion_notify_event", latents, (3, 3)) == pytest.approx([3, 2.5], abs=1e-3)
+    assert send("motion_notify_event", pointer, (9, 9)) == pytest.approx([3, 2.5], abs=1e-3)
+    assert send("button_press_event", pinned, (9, 9)) == pytest.approx([3, 2.5], abs=1e-3)
+    assert send("button_press_event", latents, (1, 1)) == pytest.approx([3, 1], abs=1e-3)

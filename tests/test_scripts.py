@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dataset import MNIST_HEADERS
+from options import run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -230,3 +231,15 @@ def test_a_failing_script_ends_with_one_line_and_status_1(tmp_path):
     assert line.startswith("ex1_autoencoder.py: error:")
     assert "train-images-idx3-ubyte" in line
     assert not (tmp_path / "figures").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="windows need no DISPLAY there")
+@pytest.mark.parametrize("script", ["ex5_generate", "ex7_vae"])
+def test_explore_without_a_display_says_so(folder, capsys, monkeypatch, script):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    main = importlib.import_module(script).main
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: main([*options(folder), "--explore"]))
+    assert stop.value.code == 2
+    assert "display" in capsys.readouterr().err.splitlines()[-1]
