@@ -10,6 +10,7 @@ from options import make_parser, read_options, run
 from plotting import (
     GridView,
     explore,
+    find_window,
     grid_figure,
     grid_points,
     latent_grid,
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--explore", action="store_true", help="decode what the pointer is at")
     options = read_options(parser, argv)
+    window = find_window() if options.explore else ""
     data, folder, device = options.data, options.checkpoint_dir, options.device
     autoencoder, _ = load_or_train("autoencoder", data, folder, device)
     classifier, _ = load_or_train("classifier", data, folder, device)
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     save_numbers(numbers, options.figures_dir, "ex5")
     if options.explore:
-        explore(view, lambda h: apply(autoencoder.decoder, h.view(-1, 1, 2, 1), device))
+        explore(view, lambda h: apply(autoencoder.decoder, h.view(-1, 1, 2, 1), device), window)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from plotting import (
     balance_figure,
     comparison_figure,
     explore,
+    find_window,
     grid_figure,
     grid_points,
     image_rows,
@@ -47,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--balance", action="store_true", help="try other weights of the KL term")
     parser.add_argument("--explore", action="store_true", help="decode what the pointer is at")
     options = read_options(parser, argv)
+    window = find_window() if options.explore else ""
     data, folder, device = options.data, options.checkpoint_dir, options.device
     figures, format = options.figures_dir, options.format
     vae, history = load_or_train("vae2", data, folder, device, **options.training)
@@ -101,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.balance:
         try_balances(options, classifier)
     if options.explore:
-        explore(views["VAE"], lambda z: apply(vae.decoder, z, device))
+        explore(views["VAE"], lambda z: apply(vae.decoder, z, device), window)
 
 
 def draw_from_prior(vae: VAE, classifier: Classifier, device: torch.device) -> dict[str, object]:
@@ -158,7 +160,8 @@ def print_numbers(numbers: dict[str, dict]) -> None:
 def try_balances(options: Namespace, classifier: Classifier) -> None:
     """(a) What other balances between the two terms of the loss do to the same network."""
     limit = min(BALANCE_IMAGES, len(options.data.labels_train))
-    data, device = load_data(Namespace(**vars(options) | {"limit": limit})), options.device
+    same = {"dataset": options.data.name, "limit": limit}
+    data, device = load_data(Namespace(**vars(options) | same)), options.device
     precision = choose_precision(options.precision or "auto", device)
     x, labels = data.x_clean_test, data.labels_test
     points = []

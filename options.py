@@ -125,6 +125,11 @@ def read_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> Nam
         DataError: MNIST was asked for and cannot be had, or its files are damaged.
     """
     options = parser.parse_args(argv)
+    if options.device.type == "cuda" and parallel.local_rank() >= torch.cuda.device_count():
+        raise UsageError(
+            f"there are more processes than GPUs ({torch.cuda.device_count()}); "
+            "start fewer or give --device cpu"
+        )
     options.device = parallel.join(options.device)
     options.data = load_data(options)
     own = []
@@ -153,13 +158,18 @@ def load_data(options: Namespace) -> Dataset:
     if getattr(options, "noise", None):
         wanted["noise"] = options.noise
     if options.dataset != "digits":
-        try:
-            with parallel.one_per_machine_first():  # to download what the others then find
-                return load_mnist(options.data_dir, **wanted)
-        except MissingDataError as error:
-            if options.dataset == "mnist":
-                raise
-            print(f"{error}; going on with scikit-learn's small digits", file=sys.stderr)
+        data, missing = None, ""
+        with parallel.in_turn():  # the first one downloads what the others find
+            try:
+                data = load_mnist(options.data_dir, **wanted)
+            except MissingDataError as error:
+                missing = str(error)
+        missing = max(parallel.every(missing))
+        if not missing:
+            return data
+        if options.dataset == "mnist":
+            raise MissingDataError(missing)
+        parallel.say(f"{missing}; going on with scikit-learn's small digits")
     return load_digits(**wanted)
 
 
@@ -173,7 +183,8 @@ def run(main: Callable[[], None]) -> None:
     except (DataError, CheckpointError, TrainingError) as error:
         sys.exit(complain(error, status=1))
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = error.filename2 or error.filename  # of a renaming, the name it was to get
+        where = f"{where}: " if where else ""
         sys.exit(complain(f"{where}{error.strerror or error}", status=1))
     except KeyboardInterrupt as stop:
         sys.exit(complain(str(stop) or "interrupted", status=130))
@@ -181,5 +192,5 @@ def run(main: Callable[[], None]) -> None:
 
 def complain(message: object, status: int) -> int:
     """Say what is wrong on one line of standard error; gives `status` back."""
-    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
+    parallel.say(f"{Path(sys.argv[0]).name}: error: {message}")
     return status

@@ -25,6 +25,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def local_rank() -> int:
+    """The number of this process among those on the same machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def processes() -> int:
     """How many processes share the work."""
     return int(os.environ.get("WORLD_SIZE", "1"))
@@ -40,7 +45,7 @@ def join(device: torch.device) -> torch.device:
         if rank():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115, it is to stay open
         if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            device = torch.device("cuda", local_rank())
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
@@ -53,15 +58,15 @@ def leave() -> None:
 
 
 @contextlib.contextmanager
-def one_per_machine_first() -> Iterator[None]:
-    """What one process on each machine does before the others on it do the same."""
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
-    if processes() > 1 and not first:
+def in_turn() -> Iterator[None]:
+    """What the processes do one after the other."""
+    before = rank() if processes() > 1 else 0
+    for _ in range(before):
         dist.barrier()
     try:
         yield
     finally:
-        if processes() > 1 and first:
+        for _ in range(processes() - before if processes() > 1 else 0):
             dist.barrier()
 
 
@@ -83,20 +88,25 @@ class Share(Sampler[int]):
     """This process's indices of those that `sampler` gives: every n-th of n processes.
 
     So a batch of one process is made of the batches of all processes together, each n times
-    smaller: the same images take part in the same step of the training.
+    smaller: the same images take part in the same step of the training. With `even`, the last few
+    are repeated so that each process has as many, which a training needs.
     """
 
-    def __init__(self, sampler: Sampler[int]):
-        self.sampler = sampler
+    def __init__(self, sampler: Sampler[int], even: bool):
+        self.sampler, self.even = sampler, even
 
     def __iter__(self) -> Iterator[int]:
         if processes() == 1:
             return iter(self.sampler)
         order = list(self.sampler)
-        return (order[place] for place in DistributedSampler(order, shuffle=False))
+        if self.even:
+            return (order[place] for place in DistributedSampler(order, shuffle=False))
+        return iter(order[rank() :: processes()])
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // processes())
+        if self.even:
+            return -(-len(self.sampler) // processes())
+        return len(range(rank(), len(self.sampler), processes()))
 
 
 def share(x: Tensor) -> Tensor:

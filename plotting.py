@@ -1,5 +1,6 @@
 """Everything the scripts show: one function per kind of figure, the tables, and writing to disk."""
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -405,12 +406,15 @@ def explorer(view: GridView, decode: Callable[[Tensor], Tensor]) -> Figure:
         axes[name].set_title(f"{name} at {place[0]:.2f}, {place[1]:.2f}", size=9)
         figure.canvas.draw_idle()
 
+    def zooming() -> bool:
+        return bool(getattr(figure.canvas.toolbar, "mode", ""))
+
     def moved(event: MouseEvent) -> None:
         if event.inaxes is axes["latents"]:
             show("pointer", event)
 
     def clicked(event: MouseEvent) -> None:
-        if event.inaxes is axes["latents"]:
+        if event.inaxes is axes["latents"] and not zooming():
             pin.set_data([event.xdata], [event.ydata])
             show("pinned", event)
 
@@ -419,22 +423,25 @@ def explorer(view: GridView, decode: Callable[[Tensor], Tensor]) -> Figure:
     return figure
 
 
-def explore(view: GridView, decode: Callable[[Tensor], Tensor]) -> None:
-    """Open the `explorer` in a window, until that is closed.
+def find_window() -> str:
+    """The first of `WINDOWS` that works here.
 
     Raises:
         UsageError: there is no display, or none of the toolkits that matplotlib opens windows with.
     """
     for window in WINDOWS:
-        try:
+        with contextlib.suppress(ImportError):
             plt.switch_backend(window)
-            break
-        except ImportError:
-            continue
-    else:
-        raise UsageError(
-            "--explore cannot open a window here: there is no display, or no toolkit such as Tk "
-            "for Python to open one with"
-        )
+            plt.switch_backend("agg")
+            return window
+    raise UsageError(
+        "--explore cannot open a window here: there is no display, or no toolkit such as Tk for "
+        "Python to open one with"
+    )
+
+
+def explore(view: GridView, decode: Callable[[Tensor], Tensor], window: str) -> None:
+    """Open the `explorer` in a window, one that `find_window` found, until that is closed."""
+    plt.switch_backend(window)
     explorer(view, decode)
     plt.show()

@@ -31,6 +31,17 @@ CHECKPOINT_DIR = "checkpoints"
 EVALUATION_BATCH = 500
 START_IMAGES = 1024
 PROBED_IMAGES = 1000  # looked at after every epoch, whether the model still tells them apart
+# What has to be the same for an interrupted training to go on.
+SETTINGS = (
+    "dataset",
+    "training_images",
+    "epochs",
+    "batch_size",
+    "lr",
+    "seed",
+    "precision",
+    "processes",
+)
 EXPLODED = 10  # times the loss of the untrained model
 
 # A loss takes (model, images, labels) and gives its named terms, "loss" being the one to minimise.
@@ -120,10 +131,8 @@ RECIPES = {
     "vae16": Recipe(
         script="ex8_map_denoise.py",
         model=partial(models.VAE, latent_size=16),
-        # Exercise 8 looks at images much noisier than the decoder's own error: a heavier KL
-        # divergence leaves a smoother decoder, which fits less of that noise.
-        loss=partial(models.vae_loss, kl_weight=4.0),
-        epochs=50,
+        loss=models.vae_loss,
+        epochs=80,
         batch_size=64,
         lr=4e-3,
         weight_decay=0.05,
@@ -160,7 +169,9 @@ def batches(
         sampler = SequentialSampler(dataset)
     else:
         sampler = RandomSampler(dataset, generator=generator)
-    sampler = BatchSampler(parallel.Share(sampler), batch_size, drop_last=False)
+    sampler = BatchSampler(
+        parallel.Share(sampler, even=generator is not None), batch_size, drop_last=False
+    )
     # With batch_size=None the loader hands each list of indices to the dataset as one index.
     return DataLoader(dataset, sampler=sampler, batch_size=None)
 
@@ -206,7 +217,7 @@ def means(sums: dict[str, float]) -> dict[str, float]:
 
 def diverged(loss: float, recipe: Recipe) -> str:
     return (
-        f"the loss is {loss:.4g}: the training has diverged and nothing was saved; "
+        f"the loss is {loss:.4g}: the training has diverged and is not kept; "
         f"a learning rate below {recipe.lr:g} may help"
     )
 
@@ -384,6 +395,8 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # on the disk before it gets its name, should the power fail
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -391,9 +404,13 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_checkpoint(path: Path, checkpoint: dict) -> None:
     """Write what `read_checkpoint` reads."""
-    content = io.BytesIO()  # a full disk is then an OSError, not one of torch's
-    torch.save(checkpoint, content)
-    write_whole(path, lambda file: file.write_bytes(content.getbuffer()))
+
+    def write(file: Path) -> None:
+        content = io.BytesIO()  # a full disk is then an OSError, not one of torch's
+        torch.save(checkpoint, content)
+        file.write_bytes(content.getbuffer())
+
+    write_whole(path, write)
 
 
 def save_checkpoint(
@@ -479,24 +496,44 @@ def alone(path: Path) -> Iterator[None]:
     Raises:
         TrainingError: another one is training it.
     """
-    if parallel.rank():
-        yield
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.stem}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
+    lock, taken = FileLock(path.with_name(f".{path.stem}.lock")), False
+    if parallel.rank() == 0:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            taken = True
+    if any(parallel.every(taken)):
         raise TrainingError(
             f"{path} is being trained by another run; wait for it, or give another --checkpoint-dir"
-        ) from error
+        )
     try:
-        for left_behind in path.parent.glob(f".*.{path.stem}*.pt"):  # by a run killed as it wrote
-            left_behind.unlink()
+        if parallel.rank() == 0:
+            for kind in ("pt", "resume.pt"):  # left behind by a run that was killed as it wrote
+                for half_written in path.parent.glob(f".*.{path.stem}.{kind}"):
+                    half_written.unlink()
         yield
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        if parallel.rank() == 0:
+            with contextlib.suppress(OSError):  # Windows lets nobody remove an open file
+                Path(lock.lock_file).unlink()
+            lock.release()
+
+
+def read_state(path: Path, name: str) -> dict:
+    """The state of an interrupted training.
+
+    Raises:
+        CheckpointError: the file is damaged, or not one of this model and version.
+    """
+    _model, state = read_checkpoint(path, name, "give --retrain to begin anew")
+    lacking = [key for key in SETTINGS if key not in state["settings"]]
+    lacking += [part for part in ("train", "test") if not state["history"].get(part)]
+    if lacking:
+        raise CheckpointError(
+            f"{path} has no {lacking[0]}: it is of another version; give --retrain to begin anew"
+        )
+    return state
 
 
 def load_or_train(
@@ -541,14 +578,6 @@ def load_or_train(
                 "give another --checkpoint-dir"
             )
         return model.to(device, memory_format=torch.channels_last), checkpoint["history"]
-    if resume and not unfinished.exists():
-        raise UsageError(f"there is no interrupted training to resume ({unfinished})")
-    if unfinished.exists() and not (retrain or resume):
-        raise UsageError(
-            f"a training of {path} was interrupted; {script} --resume goes on with it, "
-            f"{script} --retrain begins anew"
-        )
-
     if precision:
         given["precision"] = dtype_name(choose_precision(precision, device))
     here = {
@@ -557,26 +586,55 @@ def load_or_train(
         "processes": parallel.processes(),
         **given,
     }
-    state, recipe = None, RECIPES[name]
-    if resume:
-        _model, state = read_checkpoint(unfinished, name, "give --retrain to begin anew")
-        settings = state["settings"]
-        for key, value in here.items():
-            if settings.get(key) != value:
-                raise UsageError(
-                    f"the training in {unfinished} has {key.replace('_', ' ')} "
-                    f"{settings.get(key)}, not {value}; give --retrain to begin anew"
-                )
-    else:
-        settings = {
-            **{key: getattr(recipe, key) for key in ("epochs", "batch_size", "lr")},
-            "seed": 0,
-            "precision": dtype_name(choose_precision("auto", device)),
-            **here,
-            "torch": str(torch.__version__),
-        }
-    recipe = replace(recipe, **{key: settings[key] for key in ("epochs", "batch_size", "lr")})
+    with alone(path):
+        state, recipe = None, RECIPES[name]
+        if resume:
+            if not unfinished.exists():
+                raise UsageError(f"there is no interrupted training to resume ({unfinished})")
+            state = read_state(unfinished, name)
+            settings = state["settings"]
+            for key, value in here.items():
+                if settings[key] != value:
+                    raise UsageError(
+                        f"the training in {unfinished} has {key.replace('_', ' ')} "
+                        f"{settings[key]}, not {value}; give --retrain to begin anew"
+                    )
+        elif unfinished.exists() and not retrain:
+            raise UsageError(
+                f"a training of {path} was interrupted; {script} --resume, with the same options, "
+                f"goes on with it, {script} --retrain begins anew"
+            )
+        else:
+            settings = {
+                **{key: getattr(recipe, key) for key in ("epochs", "batch_size", "lr")},
+                "seed": 0,
+                "precision": dtype_name(choose_precision("auto", device)),
+                **here,
+                "torch": str(torch.__version__),
+            }
+        recipe = replace(recipe, **{key: settings[key] for key in ("epochs", "batch_size", "lr")})
+        model, history = train_and_keep(recipe, settings, data, device, path, unfinished, state)
+        save_checkpoint(path, name, model, history, settings)
+        if parallel.rank() == 0:
+            unfinished.unlink()
+    return model, history
 
+
+def train_and_keep(
+    recipe: Recipe,
+    settings: dict,
+    data: Dataset,
+    device: torch.device,
+    path: Path,
+    unfinished: Path,
+    state: dict | None,
+) -> tuple[nn.Module, History]:
+    """`train` the checkpoint `path`, its state after each healthy epoch kept in `unfinished`.
+
+    Raises:
+        TrainingError: the training came to nothing; its state is removed.
+        Interrupted: Ctrl-C.
+    """
     probe = data.x_clean_train[:PROBED_IMAGES].to(device)
     finished = len(state["history"]["train"]["loss"]) if state else 0
 
@@ -590,32 +648,32 @@ def load_or_train(
                 f"after epoch {finished} {broken}; {path} is left as it was; "
                 f"another --seed or a learning rate below {recipe.lr:g} may help"
             )
-        write_checkpoint(unfinished, {"name": name, "settings": settings, **state})
+        write_checkpoint(unfinished, {"name": path.stem, "settings": settings, **state})
 
-    with alone(path):
-        images = settings["training_images"]
-        parallel.say(f"training the {name} on {images:,} images for {recipe.epochs} epochs")
-        try:
-            model, history = train(
-                recipe,
-                data,
-                device,
-                settings["seed"],
-                getattr(torch, settings["precision"]),
-                state=state,
-                after_epoch=after_epoch,
-            )
-        except KeyboardInterrupt as stop:
-            raise Interrupted(
-                f"interrupted after epoch {finished} of {recipe.epochs}; "
-                f"{script} --resume, with the same options, goes on from there"
-                if finished
-                else "interrupted before the first epoch ended"
-            ) from stop
-        save_checkpoint(path, name, model, history, settings)
+    images = settings["training_images"]
+    parallel.say(f"training the {path.stem} on {images:,} images for {recipe.epochs} epochs")
+    precision = getattr(torch, settings["precision"])
+    try:
+        return train(
+            recipe,
+            data,
+            device,
+            settings["seed"],
+            precision,
+            state=state,
+            after_epoch=after_epoch,
+        )
+    except TrainingError:
         if parallel.rank() == 0:
-            unfinished.unlink()
-    return model, history
+            unfinished.unlink(missing_ok=True)  # going on from it would end the same way
+        raise
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            f"interrupted after epoch {finished} of {recipe.epochs}; "
+            f"{recipe.script} --resume, with the same options, goes on from there"
+            if finished
+            else "interrupted before the first epoch ended"
+        ) from stop
 
 
 def dtype_name(dtype: torch.dtype) -> str:

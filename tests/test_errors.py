@@ -14,8 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataset import MNIST_HEADERS, DataError, check_idx_file
+from models import Autoencoder
 from options import make_parser, run
-from training import RECIPES, CheckpointError, alone, load_checkpoint, save_checkpoint
+from training import (
+    RECIPES,
+    CheckpointError,
+    TrainingError,
+    alone,
+    load_checkpoint,
+    load_or_train,
+    save_checkpoint,
+)
 
 HISTORY = {part: {"loss": [1.0, 0.5]} for part in ("train", "test")}
 ON_DIGITS = {"dataset": "digits"}
@@ -92,9 +101,10 @@ def pickled_object(tmp):
 
 def unfinished(**settings):
     def prepare(tmp):
-        folder(tmp).mkdir(parents=True)
+        folder(tmp).mkdir(parents=True, exist_ok=True)
         found = {"dataset": "digits", "training_images": 64, "processes": 1, "epochs": 9}
         found |= {"batch_size": 32, "lr": 0.004, "seed": 0, "precision": "float32", **settings}
+        found = {key: value for key, value in found.items() if value is not None}
         state = {"name": "autoencoder", "model": RECIPES["autoencoder"].model().state_dict()}
         torch.save(
             {**state, "history": HISTORY, "settings": found}, at(tmp, "autoencoder.resume.pt")
@@ -177,6 +187,7 @@ CASES = {
         ["training images 7, not 64"],
     ),
     "resume from nothing whole": (EX1, damaged_state, ["--resume"], 1, ["resume.pt", "--retrain"]),
+    "resume, older version": (EX1, unfinished(lr=None), ["--resume"], 1, ["has no lr"]),
     "resume, another version": (EX1, unfinished(), ["--resume"], 1, ["does not fit", "--retrain"]),
     "diverges": (EX1, nothing, ["--epochs", "3", "--lr", "1e6"], 1, ["learning rate below 1e+06"]),
     "checkpoint cut off": (EX2, half_a_checkpoint, [], 1, ["autoencoder.pt", "damaged"]),
@@ -270,7 +281,7 @@ def the_one_line(capsys, script, tmp, own):
     assert len(complaints) == 1, complaints
     assert "error: " in complaints[0]
     assert files(tmp) == before
-    return stop.value.code, complaints[0]
+    return stop.value.code, complaints[0].replace("\\", "/")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -284,10 +295,13 @@ def test_a_mistake_is_named_on_one_line_and_leaves_nothing_behind(tmp_path, caps
 
 
 def test_two_runs_never_train_the_same_checkpoint_at_once(tmp_path, capsys):
-    with alone(at(tmp_path)):
-        code, line = the_one_line(capsys, EX1, tmp_path, TRAIN)
-    assert code == 1
-    assert "another run" in line
+    for prepare in (nothing, unfinished()):
+        prepare(tmp_path)
+        with alone(at(tmp_path)):
+            code, line = the_one_line(capsys, EX1, tmp_path, TRAIN)
+        assert code == 1
+        assert "another run" in line
+    at(tmp_path, "autoencoder.resume.pt").unlink()
     importlib.import_module(EX1).main(arguments(tmp_path, TRAIN))
     assert [path.name for path in folder(tmp_path).iterdir()] == ["autoencoder.pt"]
 
@@ -345,8 +359,6 @@ def test_a_download_that_breaks_off_is_named(tmp_path, capsys, monkeypatch):
 def test_a_model_that_collapses_is_named_and_never_saved(
     tmp_path, cpu, few_digits, monkeypatch, name
 ):
-    from training import TrainingError, load_or_train
-
     whole, _ = load_or_train(name, few_digits, tmp_path, cpu, epochs=1)
     before = files(tmp_path)
     start = type(whole).start
@@ -360,6 +372,14 @@ def test_a_model_that_collapses_is_named_and_never_saved(
     with pytest.raises(TrainingError, match=r"after epoch 1 .*(same|ignored).*--seed"):
         load_or_train(name, few_digits, tmp_path, cpu, retrain=True, epochs=3, lr=1e-9)
     assert files(tmp_path) == before
+
+
+def test_a_collapse_leaves_no_state_to_go_on_from(tmp_path, cpu, few_digits, monkeypatch):
+    answers = [None, "every image comes out the same"]  # after the first and the second epoch
+    monkeypatch.setattr(Autoencoder, "collapse", lambda self, x: answers.pop(0))
+    with pytest.raises(TrainingError, match="after epoch 2 every image"):
+        load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=3)
+    assert files(tmp_path) == {}
 
 
 def test_one_dead_latent_unit_of_the_autoencoder_is_named(digits):

@@ -53,7 +53,7 @@ def test_two_processes_train_and_denoise_like_one(tmp_path, few_digits, digits, 
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("wrote figures/digits/limit-96/ex1.json") == 1
+    assert done.stdout.replace("\\", "/").count("wrote figures/digits/limit-96/ex1.json") == 1
     assert done.stderr.count("epoch  1/3") == 1
 
     folder = tmp_path / "checkpoints" / "digits" / "limit-96"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from training import RECIPES, load_checkpoint
+
 ROOT = Path(__file__).resolve().parent.parent
 
 SCRIPTS = [
@@ -52,6 +54,15 @@ def test_the_committed_numbers_are_those_of_the_committed_checkpoints(
         assert measured[key] == pytest.approx(committed[key], rel=0.01, abs=slack), key
     for path in figures.rglob("*"):
         assert (ROOT / "figures" / path.relative_to(figures)).exists(), f"{path} is not committed"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_committed_checkpoints_were_trained_by_the_committed_recipes(name):
+    settings = load_checkpoint(name, ROOT / "checkpoints")[1]["settings"]
+    recipe = RECIPES[name]
+    assert (settings["epochs"], settings["batch_size"]) == (recipe.epochs, recipe.batch_size)
+    assert (settings["lr"], settings["seed"]) == (recipe.lr, 0)
+    assert (settings["dataset"], settings["training_images"]) == ("mnist", 60_000)
 
 
 def committed(name):

@@ -10,6 +10,7 @@ from models import Autoencoder
 from training import (
     RECIPES,
     CheckpointError,
+    Interrupted,
     TrainingError,
     UsageError,
     batches,
@@ -18,6 +19,7 @@ from training import (
     load_checkpoint,
     load_model,
     load_or_train,
+    one_epoch,
     save_checkpoint,
     small_affine,
     train,
@@ -133,6 +135,32 @@ def test_a_checkpoint_comes_back_with_its_history(few_digits, cpu, tmp_path, mon
     assert settings["precision"] == "float32"
     assert settings["processes"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.pt"]
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "classifier_augmented", "vae2"])
+def test_an_interrupted_training_resumes_to_the_same_weights(
+    few_digits, cpu, tmp_path, monkeypatch, name
+):
+    changes = {"epochs": 4, "batch_size": 32}
+    whole, history = load_or_train(name, few_digits, tmp_path / "whole", cpu, **changes)
+    calls = []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return one_epoch(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.one_epoch", interrupted)
+        with pytest.raises(Interrupted, match=r"after epoch 2 of 4.* --resume"):
+            load_or_train(name, few_digits, tmp_path, cpu, **changes)
+        calls.clear()
+        torch.manual_seed(99)
+        resumed, history_resumed = load_or_train(name, few_digits, tmp_path, cpu, resume=True)
+        assert len(calls) == 2
+    assert torch.equal(weights(whole), weights(resumed))
+    assert history == history_resumed
 
 
 def test_training_options_never_silently_do_nothing(few_digits, cpu, tmp_path):
