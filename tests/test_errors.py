@@ -349,6 +349,7 @@ def test_a_download_that_breaks_off_is_named(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         run(lambda: main(arguments(tmp_path, MNIST)))
     server.shutdown()
+    server.server_close()
     assert stop.value.code == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert "could not be downloaded" in line

@@ -1,5 +1,6 @@
 """Training, evaluation and checkpoints, on a handful of images."""
 
+import pickle
 from dataclasses import replace
 from functools import partial
 
@@ -204,7 +205,7 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path):
     path = tmp_path / "autoencoder.pt"
     save_checkpoint(path, "autoencoder", Autoencoder(), {}, {})
     before = path.read_bytes()
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
         save_checkpoint(path, "autoencoder", Autoencoder(), {}, {"broken": lambda: None})
     assert path.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.pt"]
