@@ -306,13 +306,14 @@ def test_two_runs_never_train_the_same_checkpoint_at_once(tmp_path, capsys):
     assert [path.name for path in folder(tmp_path).iterdir()] == ["autoencoder.pt"]
 
 
-def test_a_full_disk_is_named_and_the_old_checkpoint_stays(tmp_path, capsys):
+@pytest.mark.parametrize("own", [["--retrain", *TRAIN], []], ids=["checkpoint", "figure"])
+def test_a_full_disk_is_named_and_the_old_files_stay(tmp_path, capsys, own):
     resource = pytest.importorskip("resource")  # no Windows
     importlib.import_module(EX1).main(arguments(tmp_path, TRAIN))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # no file may be larger
     try:
-        code, line = the_one_line(capsys, EX1, tmp_path, ["--retrain", *TRAIN])
+        code, line = the_one_line(capsys, EX1, tmp_path, own)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 1
