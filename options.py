@@ -16,26 +16,20 @@ from training import CHECKPOINT_DIR, CheckpointError, TrainingError, UsageError
 TRAINING_OPTIONS = ("retrain", "resume", "epochs", "batch_size", "lr", "seed", "precision")
 
 
-def whole_number(text: str) -> int:
-    """An option's value, from 1 to 10^9."""
+def whole_number(text: str, low: int = 1, high: int = 10**9) -> int:
+    """An option's value, from `low` to `high`."""
     try:
         value = int(text)
     except ValueError:
-        value = 0
-    if not 1 <= value <= 10**9:
-        raise ArgumentTypeError(f"{text} is not a whole number from 1 to 1000000000")
+        value = low - 1
+    if not low <= value <= high:
+        raise ArgumentTypeError(f"{text} is not a whole number from {low} to {high}")
     return value
 
 
 def seed_number(text: str) -> int:
     """An option's value, from 0 to 2^31 - 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 2**31:
-        raise ArgumentTypeError(f"{text} is not a whole number from 0 to 2147483647")
-    return value
+    return whole_number(text, low=0, high=2**31 - 1)
 
 
 def positive(text: str) -> float:
