@@ -6,7 +6,7 @@ Labels are int64 tensors `(N,)`; latents are float32 `(N, 2)`.
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from dataset import Dataset
 from parallel import progress
 from training import EVALUATION_BATCH
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import NearestNeighbors
 
 CONFIDENT = 0.9  # the probability above which the classifier counts as sure of an image
 
@@ -124,12 +127,17 @@ def yardsticks(x_noisy: Tensor, noise: float) -> dict[str, Callable[[], Tensor]]
     return ways
 
 
-def neighbours(h_reference: Tensor, h: Tensor, count: int) -> Tensor:
-    """Indices of the `count` points of `h_reference` nearest to each point of `h`, `(N, count)`."""
+def search(h: Tensor, count: int) -> "NearestNeighbors":
+    """What finds the `count` points of `h` `(N, 2)` that are nearest to others."""
     from sklearn.neighbors import NearestNeighbors  # which takes seconds to import
 
-    search = NearestNeighbors(n_neighbors=count).fit(h_reference.numpy())
-    return torch.from_numpy(search.kneighbors(h.numpy(), return_distance=False))
+    return NearestNeighbors(n_neighbors=count).fit(h.numpy())
+
+
+def neighbours(h_reference: Tensor, h: Tensor, count: int) -> Tensor:
+    """Indices of the `count` points of `h_reference` nearest to each point of `h`, `(N, count)`."""
+    found = search(h_reference, count).kneighbors(h.numpy(), return_distance=False)
+    return torch.from_numpy(found)
 
 
 def separation(h: Tensor, labels: Tensor, count: int = 10) -> Tensor:
@@ -137,9 +145,7 @@ def separation(h: Tensor, labels: Tensor, count: int = 10) -> Tensor:
 
     The `count` nearest are taken, the point itself not among them.
     """
-    from sklearn.neighbors import NearestNeighbors  # which takes seconds to import
-
-    nearest = NearestNeighbors(n_neighbors=count).fit(h.numpy()).kneighbors(return_distance=False)
+    nearest = search(h, count).kneighbors(return_distance=False)
     same = (labels[torch.from_numpy(nearest)] == labels[:, None]).float().mean(dim=1)
     return torch.stack([same[labels == digit].mean() for digit in range(10)])
 

@@ -60,14 +60,19 @@ def leave() -> None:
 @contextlib.contextmanager
 def in_turn() -> Iterator[None]:
     """What the processes do one after the other."""
-    before = rank() if processes() > 1 else 0
-    for _ in range(before):
-        dist.barrier()
+    for _ in range(rank()):
+        meet()
     try:
         yield
     finally:
-        for _ in range(processes() - before if processes() > 1 else 0):
-            dist.barrier()
+        for _ in range(rank(), processes()):
+            meet()
+
+
+def meet() -> None:
+    """Wait until every process is here."""
+    if processes() > 1:
+        dist.barrier()
 
 
 def say(message: str) -> None:

@@ -4,7 +4,7 @@
 
 Every measurement runs in a process of its own, one after the other, the compared ones in turns, and
 the medians count. Writes benchmarks/results.json and the tables between the marks in
-benchmarks/README.md. About 40 minutes on two cores that do nothing else.
+benchmarks/README.md. About half an hour on two cores that do nothing else.
 """
 
 import argparse

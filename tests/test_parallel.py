@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import SequentialSampler
 
 import parallel
 from ex8_map_denoise import denoise
@@ -76,6 +77,17 @@ def test_a_batch_that_cannot_be_shared_is_a_usage_error(few_digits, cpu, monkeyp
     monkeypatch.setattr(parallel, "processes", lambda: 3)
     with pytest.raises(UsageError, match="32 cannot be shared by 3"):
         train(replace(RECIPES["autoencoder"], epochs=1), few_digits, cpu)
+
+
+def test_processes_share_what_they_evaluate_without_counting_anything_twice(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    parts = []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        share = parallel.Share(SequentialSampler(range(10)), even=False)
+        parts.append(list(share))
+        assert len(share) == len(parts[-1])
+    assert sorted(index for part in parts for index in part) == list(range(10))
 
 
 def test_the_first_process_alone_writes_and_speaks(tmp_path, monkeypatch, capsys):

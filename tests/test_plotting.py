@@ -1,6 +1,7 @@
 """The figures whose geometry carries the meaning, and the files they leave."""
 
 import json
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pytest
@@ -136,4 +137,7 @@ def test_the_explorer_decodes_where_the_pointer_is_and_a_click_pins():
     assert send("motion_notify_event", latents, (3, 3)) == pytest.approx([3, 2.5], abs=1e-3)
     assert send("motion_notify_event", pointer, (9, 9)) == pytest.approx([3, 2.5], abs=1e-3)
     assert send("button_press_event", pinned, (9, 9)) == pytest.approx([3, 2.5], abs=1e-3)
+    figure.canvas.toolbar = SimpleNamespace(mode="zoom rect")
+    assert send("button_press_event", latents, (1, 1)) == pytest.approx([3, 2.5], abs=1e-3)
+    figure.canvas.toolbar = None
     assert send("button_press_event", latents, (1, 1)) == pytest.approx([3, 1], abs=1e-3)

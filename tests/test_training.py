@@ -1,6 +1,7 @@
 """Training, evaluation and checkpoints, on a handful of images."""
 
 import pickle
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -83,6 +84,16 @@ def test_a_training_that_diverges_says_so_and_saves_nothing(few_digits, cpu, tmp
     with pytest.raises(TrainingError, match="learning rate"):
         load_or_train("autoencoder", few_digits, tmp_path, cpu, lr=1e8, epochs=2)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_explodes_without_becoming_infinite_ends_the_training(
+    few_digits, cpu, monkeypatch
+):
+    for after, ends in ((9.0, False), (11.0, True)):
+        losses = iter([0.1, after])
+        monkeypatch.setattr("training.evaluate", lambda *_, losses=losses: {"loss": next(losses)})
+        with pytest.raises(TrainingError, match="diverged") if ends else nullcontext():
+            train(replace(SHORT, epochs=1), few_digits, cpu)
 
 
 def test_batches_hold_every_image_once_with_its_own_label():
