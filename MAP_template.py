@@ -1,19 +1,17 @@
 """Exercise 8b: the maximum a-posteriori estimate of an image through a decoder, equation (.4).
 
-Run alone, it solves a problem whose answer is known: a linear decoder, where the estimate has a
-closed form that the loop must reach.
+Run as a script, it compares the estimate with the closed form that a linear decoder has.
 """
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-
-from parallel import progress
+from tqdm import tqdm
 
 
 def map_loss(x_noisy: Tensor, x_estimate: Tensor, z_estimate: Tensor, beta: float) -> Tensor:
-    """Equation (.4) per image, `(N,)`: sums of squares over the pixels and over the latent."""
+    """Return equation (.4) per image, `(N,)`: sums of squares over the pixels and the latent."""
     likelihood = (x_noisy - x_estimate).flatten(1).square().sum(dim=1)
     prior = z_estimate.square().sum(dim=1)
     return likelihood + beta * prior
@@ -29,20 +27,20 @@ def map_estimate(
     lr: float = 0.2,
     anneal: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Minimise equation (.4) over the latents of a whole batch of images at once.
+    """Minimise equation (.4) over the latents of a batch of images.
 
-    The weights of the decoder stay as they are and get no gradient. With noise of variance s2 and a
-    standard normal prior, the negative log posterior times 2 s2 is equation (.4) with beta = s2.
+    The weights of the decoder do not change and get no gradient. For noise of variance s2 and a
+    standard normal prior, equation (.4) with beta = s2 is the negative log posterior times 2 s2.
 
     Args:
         decoder: maps latents `(N, latent_size)` to images; differentiable.
         x_noisy: the measured images, `(N, ...)` like the decoder's.
         latent_size: number of latent units.
         beta: weight of the prior.
-        z_init: where to start, `(N, latent_size)`; None starts at zero, the prior's mean.
-        iterations: steps of Adam.
+        z_init: start, `(N, latent_size)`; None starts at zero, the prior's mean.
+        iterations: number of Adam steps.
         lr: learning rate of Adam.
-        anneal: let the learning rate fall to zero along a cosine.
+        anneal: decrease the learning rate to zero along a cosine.
 
     Returns:
         `z_estimate` `(N, latent_size)`, `x_estimate` = decoder(z_estimate), and the loss of each
@@ -54,7 +52,7 @@ def map_estimate(
     optimizer = torch.optim.Adam([z_estimate], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations) if anneal else None
     losses = []
-    for _ in progress(range(iterations), "iterations"):
+    for _ in tqdm(range(iterations), "iterations", leave=False, delay=2, disable=None):
         loss = map_loss(x_noisy, decoder(z_estimate), z_estimate, beta)
         losses.append(loss.detach())
         optimizer.zero_grad()
@@ -72,7 +70,7 @@ def main() -> None:
     beta, decoder = 0.5, nn.Linear(16, 1024)
     x_noisy = decoder(torch.randn(10, 16)).detach() + beta**0.5 * torch.randn(10, 1024)
     z_estimate, _, losses = map_estimate(decoder, x_noisy, 16, beta)
-    # Where equation (.4) has no slope: (W^T W + beta I) z = W^T (x_noisy - b).
+    # The gradient of equation (.4) is zero where (W^T W + beta I) z = W^T (x_noisy - b).
     weight, bias = decoder.weight.detach(), decoder.bias.detach()
     normal = weight.T @ weight + beta * torch.eye(16)
     z_exact = torch.linalg.solve(normal, weight.T @ (x_noisy - bias).T).T

@@ -1,48 +1,63 @@
-# make figures   every figure and number of the report, from the committed checkpoints
-# make train     the same, after training every model anew
-# make bench     the timings in benchmarks/README.md
-# make report    REPORT.md, from figures/
+# make figures   every figure and number of the report, from the trained models in checkpoints/
+# make exN       those of exercise N, for instance make ex5
+# make train     the same as make figures, after training every model anew
+# make studies   the studies behind choices and claims, in studies/
+# make bench     the timings in studies/README.md
+# make report    REPORT.md
 # make test      the tests
-# Each makes .venv and installs what it needs there. DATA_DIR=DIR takes MNIST from DIR.
+# Each creates .venv and installs what it needs there. With -j2, two scripts run at a time, on one
+# processor core each.
+# DATA_DIR=DIR takes MNIST from DIR.
 
 PYTHON ?= python3
 DATA_DIR ?= data
 PY = .venv/bin/python
-SCRIPTS = ex1_autoencoder.py ex2_latent.py ex3_knn.py ex4_classifier.py "ex4_classifier.py --augment" \
-	"ex4_classifier.py --limit 1000" ex5_generate.py ex6_denoise.py ex7_vae.py ex8_map_denoise.py
+EXERCISES = ex8 ex7 ex1 ex2 ex3 ex4 ex5 ex6
+STUDIES = initialization kl_weights map_solvers noise_levels worst_images
 
-.PHONY: figures train train-ex1 train-ex4 train-ex7 train-ex8 bench report test
+.PHONY: figures $(EXERCISES) ex4-augment ex4-few dataset train studies $(STUDIES) bench report test
 
-figures: .venv/installed
-	@set -e; for script in $(SCRIPTS); do \
-		echo "== $$script"; $(PY) $$script --data-dir "$(DATA_DIR)"; done
+figures: $(EXERCISES) ex4-augment ex4-few
 
-# On one thread: small batches gain little from more, and the weights then do not depend on the
-# number of processor cores. make -j2 train uses two cores.
-retrain = OMP_NUM_THREADS=1 $(PY) $(1) --retrain --data-dir "$(DATA_DIR)"
+# An exercise runs after those whose models it uses: they train them where there is no checkpoint.
+ex1 ex4 ex4-augment ex4-few: dataset
+ex2 ex3: ex1
+ex5 ex6 ex7: ex1 ex4
+ex8: ex4
 
-train: train-ex1 train-ex4 train-ex7 train-ex8
-	@$(MAKE) --no-print-directory figures
+run = $(if $(filter -j%,$(MAKEFLAGS)),OMP_NUM_THREADS=1) $(PY) $(wildcard $(firstword $(subst -, ,$@))_*.py) \
+	--data-dir "$(DATA_DIR)" --dataset "$$(cat .venv/dataset)"
 
-train-ex1: .venv/installed
-	$(call retrain,ex1_autoencoder.py)
+ex2 ex3 ex5 ex6:
+	$(run)
 
-train-ex4: .venv/installed
-	$(call retrain,ex4_classifier.py)
-	$(call retrain,ex4_classifier.py --augment)
-	$(call retrain,ex4_classifier.py --limit 1000)
+ex1 ex4 ex7:
+	$(run) $(TRAIN)
 
-train-ex7: train-ex1 train-ex4
-	$(call retrain,ex7_vae.py --balance)
+ex8:
+	$(run) $(TRAIN) $(if $(TRAIN),--test-set)
 
-train-ex8: train-ex4
-	$(call retrain,ex8_map_denoise.py --test-set)
+ex4-augment:
+	$(run) $(TRAIN) --augment
 
-bench: .venv/installed
-	$(PY) benchmarks/bench.py --data-dir "$(DATA_DIR)"
+ex4-few:
+	$(run) $(TRAIN) --limit 1000
+
+# Downloads MNIST once for all exercises; without it they use scikit-learn's digits.
+dataset: .venv/installed
+	@$(PY) -m common.dataset "$(DATA_DIR)" > .venv/dataset
+
+# On one thread the weights do not depend on the number of processor cores.
+train:
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory figures TRAIN=--retrain
+
+studies: $(STUDIES)
+
+$(STUDIES) bench: .venv/installed
+	$(PY) -m studies.$@ --data-dir "$(DATA_DIR)"
 
 report: .venv/installed
-	$(PY) report.py
+	$(PY) -m report.build
 
 test: .venv/installed-dev
 	.venv/bin/ruff check .

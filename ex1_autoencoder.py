@@ -4,45 +4,41 @@ Writes ex1_reconstructions, ex1_loss and ex1.json.
 """
 
 import torch.nn.functional as F
-from torch import Tensor
 
-from metrics import apply
-from options import make_parser, read_options, run
-from plotting import image_rows, loss_curves, print_table, save_figure, save_numbers
-from training import load_or_train
+from common.errors import run_script
+from common.files import write_json
+from common.metrics import predict
+from common.options import make_parser, read_options
+from common.plotting import image_rows, loss_curves, save_figure
+from common.pretrained import load_or_train
+from common.tables import print_table
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__, trains=True), argv)
-    data = options.data
+    data, device = options.data, options.device
+    figures, format = options.figures_dir, options.format
     autoencoder, history = load_or_train(
-        "autoencoder", data, options.checkpoint_dir, options.device, **options.training
+        "autoencoder", data, options.model_dir, device, **options.training
     )
-
-    def reconstruct(x: Tensor) -> Tensor:
-        return autoencoder(x)[0]
 
     # The first ten examples, each above its reconstruction.
-    r_example = apply(reconstruct, data.x_clean_example, options.device)
+    r_example = predict(autoencoder.reconstruct, data.x_clean_example, device)
     figure = image_rows({"input": data.x_clean_example, "output": r_example})
-    save_figure(figure, options.figures_dir, "ex1_reconstructions", options.format)
+    save_figure(figure, figures / f"ex1_reconstructions.{format}")
 
+    # The loss against epochs.
     figure = loss_curves(history, {"loss": "mean squared error"})
-    save_figure(figure, options.figures_dir, "ex1_loss", options.format)
+    save_figure(figure, figures / f"ex1_loss.{format}")
 
-    numbers = {
-        f"mse_{part}": F.mse_loss(apply(reconstruct, x, options.device), x).item()
-        for part, x in (("train", data.x_clean_train), ("test", data.x_clean_test))
-    }
-    print_table(
-        ("images", "mean squared error"),
-        [
-            (f"{len(data.x_clean_train):,} training", f"{numbers['mse_train']:.5f}"),
-            (f"{len(data.x_clean_test):,} test", f"{numbers['mse_test']:.5f}"),
-        ],
-    )
-    save_numbers(numbers, options.figures_dir, "ex1")
+    numbers, rows = {}, []
+    for part, x in (("train", data.x_clean_train), ("test", data.x_clean_test)):
+        mse = F.mse_loss(predict(autoencoder.reconstruct, x, device), x).item()
+        numbers[f"mse_{part}"] = mse
+        rows.append((f"{len(x):,} {part}", f"{mse:.5f}"))
+    print_table(("images", "mean squared error"), rows)
+    write_json(figures / "ex1.json", numbers)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

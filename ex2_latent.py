@@ -3,48 +3,46 @@
 Writes ex2_latent and ex2.json.
 """
 
-from metrics import apply, separation
-from options import make_parser, read_options, run
-from plotting import latent_figure, print_table, save_figure, save_numbers
-from training import load_or_train
+from common.errors import run_script
+from common.files import write_json
+from common.metrics import predict, separation
+from common.options import make_parser, read_options
+from common.plotting import latent_figure, save_figure
+from common.pretrained import load_or_train
+from common.tables import fixed, print_table
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
-    data = options.data
-    autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir, options.device)
+    data, device, figures = options.data, options.device, options.figures_dir
+    autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir, device)
 
     # (a) The latent of every test image is a point in the plane.
-    h = apply(autoencoder.encoder, data.x_clean_test, options.device).flatten(1)
+    h = predict(autoencoder.encode, data.x_clean_test, device)
     figure = latent_figure(h, data.labels_test)
-    save_figure(figure, options.figures_dir, "ex2_latent", options.format)
+    save_figure(figure, figures / f"ex2_latent.{options.format}")
 
-    # (b) How well a digit keeps to itself, (c) and how many of its points the last ReLU clips.
+    # (b) How well the digits separate, and (c) how many of their latents the last ReLU clips.
     share = separation(h, data.labels_test).tolist()
     clipped = [
         (h[data.labels_test == digit] == 0).float().mean(dim=0).tolist() for digit in range(10)
     ]
     clipped_all = (h == 0).float().mean(dim=0).tolist()
-    print_table(
-        ("digit", "neighbours alike (%)", "h1 clipped (%)", "h2 clipped (%)"),
-        [
-            (str(digit), f"{100 * share[digit]:.1f}", *(f"{100 * c:.1f}" for c in clipped[digit]))
-            for digit in range(10)
-        ]
-        + [("mean", f"{10 * sum(share):.1f}", *(f"{100 * c:.1f}" for c in clipped_all))],
-    )
-    save_numbers(
-        {
-            "same_label_share_of_10_neighbours": share,
-            "clipped_share_per_digit": clipped,
-            "clipped_share": clipped_all,
-            "h_min": h.min(dim=0).values.tolist(),
-            "h_max": h.max(dim=0).values.tolist(),
-        },
-        options.figures_dir,
-        "ex2",
-    )
+    rows = [
+        (digit, *fixed((share[digit], *clipped[digit]), digits=1, factor=100))
+        for digit in range(10)
+    ]
+    rows.append(("mean", *fixed((sum(share) / 10, *clipped_all), digits=1, factor=100)))
+    print_table(("digit", "neighbours alike (%)", "h1 clipped (%)", "h2 clipped (%)"), rows)
+    numbers = {
+        "same_label_share_of_10_neighbours": share,
+        "clipped_share_per_digit": clipped,
+        "clipped_share": clipped_all,
+        "h_min": h.min(dim=0).values.tolist(),
+        "h_max": h.max(dim=0).values.tolist(),
+    }
+    write_json(figures / "ex2.json", numbers)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

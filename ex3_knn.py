@@ -5,74 +5,65 @@ Writes ex3_accuracy, ex3_confusion and ex3.json.
 
 import torch
 
-from metrics import accuracy, accuracy_per_digit, apply, confusion_matrix, neighbours
-from options import make_parser, read_options, run
-from plotting import (
-    accuracy_bars,
-    confusion_figure,
-    percent,
-    print_table,
-    save_figure,
-    save_numbers,
-)
-from training import load_or_train
+from common.errors import run_script
+from common.files import write_json
+from common.metrics import accuracies, confusion_matrix, neighbours, predict
+from common.options import make_parser, read_options
+from common.plotting import accuracy_bars, confusion_figure, save_figure
+from common.pretrained import load_or_train
+from common.tables import fixed, print_table
 
 FIRST = 1000  # the exercise speaks of 1000 test images; MNIST has 10,000
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
-    data = options.data
+    data, device = options.data, options.device
+    figures, format = options.figures_dir, options.format
     labels_train, labels_test = data.labels_train, data.labels_test
-    autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir, options.device)
+    autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir, device)
 
     # (a) A test image gets the label of the training image nearest to it in the latent space.
-    h_train = apply(autoencoder.encoder, data.x_clean_train, options.device).flatten(1)
-    h_test = apply(autoencoder.encoder, data.x_clean_test, options.device).flatten(1)
+    h_train = predict(autoencoder.encode, data.x_clean_train, device)
+    h_test = predict(autoencoder.encode, data.x_clean_test, device)
     predicted = labels_train[neighbours(h_train, h_test, count=1)[:, 0]]
 
     # (b) By chance: a random training image has label d as often as the training set holds d.
     frequency = torch.bincount(labels_train, minlength=10) / len(labels_train)
 
-    numbers, accuracies = {}, {}
-    for count in sorted({min(FIRST, len(labels_test)), len(labels_test)}, reverse=True):
+    numbers = {}
+    for count in (len(labels_test), min(FIRST, len(labels_test))):
         labels = labels_test[:count]
         confusion = confusion_matrix(labels, predicted[:count])
-        name = f"{count:,} test images"
-        accuracies[name] = accuracy_per_digit(confusion)
         numbers[f"test_{count}"] = {
-            "accuracy_per_digit": accuracies[name],
-            "accuracy": accuracy(confusion),
+            **accuracies(confusion),
             "images_per_digit": confusion.sum(dim=1).tolist(),
             "correct_per_digit": confusion.diagonal().tolist(),
             "correct": confusion.trace().item(),
             "correct_by_chance_per_digit": (confusion.sum(dim=1) * frequency).tolist(),
             "correct_by_chance": frequency[labels].sum().item(),
         }
-        if count == len(labels_test):
-            figure = confusion_figure(confusion)
-            save_figure(figure, options.figures_dir, "ex3_confusion", options.format)
-    figure = accuracy_bars(accuracies, chance=10)
-    save_figure(figure, options.figures_dir, "ex3_accuracy", options.format)
+    figure = confusion_figure(confusion_matrix(labels_test, predicted))
+    save_figure(figure, figures / f"ex3_confusion.{format}")
+    bars = {
+        f"{sum(n['images_per_digit']):,} test images": n["accuracy_per_digit"]
+        for n in numbers.values()
+    }
+    save_figure(accuracy_bars(bars, chance=10), figures / f"ex3_accuracy.{format}")
 
     columns = numbers.values()
-    print_table(
-        ("correct (%)", *accuracies),
-        [
-            (
-                f"digit {digit}",
-                *(percent(column["accuracy_per_digit"][digit]) for column in columns),
-            )
-            for digit in range(10)
-        ]
-        + [
-            ("all", *(percent(column["accuracy"]) for column in columns)),
-            ("images correct", *(f"{column['correct']:,}" for column in columns)),
-            ("expected by chance", *(f"{column['correct_by_chance']:,.0f}" for column in columns)),
-        ],
-    )
-    save_numbers(numbers, options.figures_dir, "ex3")
+    rows = [
+        (f"digit {digit}", *fixed([n["accuracy_per_digit"][digit] for n in columns]))
+        for digit in range(10)
+    ]
+    rows += [
+        ("all", *fixed([n["accuracy"] for n in columns])),
+        ("images correct", *(n["correct"] for n in columns)),
+        ("expected by chance", *fixed([n["correct_by_chance"] for n in columns], digits=0)),
+    ]
+    print_table(("correct (%)", *bars), rows)
+    write_json(figures / "ex3.json", numbers)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -1,37 +1,30 @@
 """Exercise 4: the encoder, its last block replaced by a dense layer, as a classifier.
 
 Writes ex4_loss, ex4_confusion and ex4.json; with --augment, which trains on images rotated, scaled
-and shifted a little, ex4_augmented_loss and so on.
+and shifted at random, ex4_augmented_loss and so on.
 """
 
 import torch.nn.functional as F
 
-from metrics import accuracy, accuracy_per_digit, apply, confusion_matrix
-from options import make_parser, read_options, run
-from plotting import (
-    confusion_figure,
-    loss_curves,
-    percent,
-    print_table,
-    save_figure,
-    save_numbers,
-)
-from training import load_or_train
+from common.errors import run_script
+from common.files import write_json
+from common.metrics import accuracies, confusion_matrix, predict
+from common.options import make_parser, read_options
+from common.plotting import confusion_figure, loss_curves, save_figure
+from common.pretrained import load_or_train
+from common.tables import fixed, print_table
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__, trains=True)
-    parser.add_argument(
-        "--augment", action="store_true", help="train on slightly changed images (4c)"
-    )
+    parser.add_argument("--augment", action="store_true", help="train on augmented images (4c)")
     options = read_options(parser, argv)
-    data = options.data
-    name, prefix = (
-        ("classifier_augmented", "ex4_augmented") if options.augment else ("classifier", "ex4")
-    )
-    classifier, history = load_or_train(
-        name, data, options.checkpoint_dir, options.device, **options.training
-    )
+    data, device = options.data, options.device
+    figures, format = options.figures_dir, options.format
+    name, prefix = "classifier", "ex4"
+    if options.augment:
+        name, prefix = "classifier_augmented", "ex4_augmented"
+    classifier, history = load_or_train(name, data, options.model_dir, device, **options.training)
 
     # (a) Accuracy on the test images, and (b) the gap to the training images.
     numbers = {}
@@ -39,51 +32,29 @@ def main(argv: list[str] | None = None) -> None:
         ("train", data.x_clean_train, data.labels_train),
         ("test", data.x_clean_test, data.labels_test),
     ):
-        logits = apply(classifier, x, options.device)
+        logits = predict(classifier, x, device)
         confusion = confusion_matrix(labels, logits.argmax(dim=1))
         numbers[part] = {
-            "accuracy_per_digit": accuracy_per_digit(confusion),
-            "accuracy": accuracy(confusion),
+            **accuracies(confusion),
             "cross_entropy": F.cross_entropy(logits, labels).item(),
         }
-    numbers["parameters"] = sum(p.numel() for p in classifier.parameters())
-    save_figure(
-        confusion_figure(confusion), options.figures_dir, f"{prefix}_confusion", options.format
-    )
+    save_figure(confusion_figure(confusion), figures / f"{prefix}_confusion.{format}")
 
     # (b) The loss during training, evaluated on the test images after every epoch.
     figure = loss_curves(history, {"loss": "cross-entropy (nats)"})
-    save_figure(figure, options.figures_dir, f"{prefix}_loss", options.format)
+    save_figure(figure, figures / f"{prefix}_loss.{format}")
 
-    train, test = numbers["train"], numbers["test"]
-    print_table(
-        ("", "training", "test", "gap"),
-        [
-            (
-                f"digit {digit}, correct (%)",
-                percent(train["accuracy_per_digit"][digit]),
-                percent(test["accuracy_per_digit"][digit]),
-                "",
-            )
-            for digit in range(10)
-        ]
-        + [
-            (
-                "all, correct (%)",
-                percent(train["accuracy"]),
-                percent(test["accuracy"]),
-                percent(train["accuracy"] - test["accuracy"]),
-            ),
-            (
-                "cross-entropy (nats)",
-                f"{train['cross_entropy']:.4f}",
-                f"{test['cross_entropy']:.4f}",
-                f"{test['cross_entropy'] - train['cross_entropy']:.4f}",
-            ),
-        ],
-    )
-    save_numbers(numbers, options.figures_dir, prefix)
+    train, test = numbers.values()
+    digits = zip(train["accuracy_per_digit"], test["accuracy_per_digit"], strict=True)
+    rows = [(f"digit {digit}, correct (%)", *fixed(pair)) for digit, pair in enumerate(digits)]
+    rows += [
+        ("all, correct (%)", *fixed((train["accuracy"], test["accuracy"]))),
+        ("cross-entropy (nats)", *fixed((train["cross_entropy"], test["cross_entropy"]), digits=4)),
+    ]
+    print_table(("", "training", "test"), rows)
+    numbers["parameters"] = sum(p.numel() for p in classifier.parameters())
+    write_json(figures / f"{prefix}.json", numbers)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

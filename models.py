@@ -1,58 +1,13 @@
-"""The networks of the assignment, their losses, and how the autoencoder is initialised.
+"""The networks of the assignment and their losses.
 
 Images are float32 `(N, 1, 32, 32)` in [0, 1].
 """
-
-import math
-from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 FILTERS = 16
-UNUSED = 0.01  # nats: a latent unit whose KL divergence is below it carries nothing
-
-
-@torch.no_grad()
-def data_dependent_start(
-    layers: Iterable[nn.Module],
-    x: Tensor,
-    special: dict[nn.Module, tuple[Tensor | float, Tensor | float]],
-) -> Tensor:
-    """Initialise layers, in place, from the data that will run through them.
-
-    After Mishkin and Matas (2016): layer by layer, orthogonal weights are scaled and biases shifted
-    until every channel of the layer's output has mean 0 and standard deviation 1 over the images
-    `x`, so that no ReLU starts dead and no layer starts faint.
-
-    Args:
-        layers: in the order in which `x` runs through them.
-        x: a thousand or so training images, `(N, 1, 32, 32)`.
-        special: layers that get another (mean, standard deviation) than (0, 1).
-
-    Returns:
-        The output of the last layer.
-    """
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.orthogonal_(layer.weight)
-            nn.init.zeros_(layer.bias)
-            y = layer(x).transpose(0, 1).flatten(1)  # one row per channel
-            mean, deviation = special.get(layer, (0.0, 1.0))
-            spread = y.std(dim=1) if y.shape[1] > 1 else torch.ones(len(y))
-            gain = deviation / spread.clamp_min(1e-6)
-            out_dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
-            shape = [-1 if dim == out_dim else 1 for dim in range(layer.weight.dim())]
-            layer.weight.mul_(gain.view(shape))
-            layer.bias.copy_(mean - gain * y.mean(dim=1))
-        x = layer(x)
-    return x
-
-
-def frozen(y: Tensor) -> Tensor:
-    """Which of the numbers `y` `(N, ...)` hardly depend on the image, bool `(numbers,)`."""
-    return y.flatten(1).std(dim=0) < 1e-3
 
 
 class Encoder(nn.Module):
@@ -131,24 +86,17 @@ class Autoencoder(nn.Module):
         h = self.encoder(x)
         return self.decoder(h), h
 
-    def start(self, x: Tensor) -> None:
-        """Initialise from training images `x` `(N, 1, 32, 32)` so that no ReLU starts dead.
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the latents `(N, 2)` of images `x` `(N, 1, 32, 32)`."""
+        return self.encoder(x).flatten(1)
 
-        Two ReLUs end the encoder and the decoder, and what they clip is lost to the whole network.
-        So the latent's starts at a mean of 2 standard deviations, which leaves about one value in
-        forty clipped, and the output's close to the mean pixel.
-        """
-        encoder, decoder = self.encoder.layers, self.decoder.layers
-        special = {encoder[-3]: (2.0, 1.0), decoder[-3]: (x.mean().item(), 0.1)}
-        data_dependent_start([*encoder, *decoder], x, special)
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the images `(N, 1, 32, 32)` decoded from latents `z` `(N, 2)`."""
+        return self.decoder(z.view(-1, 1, 2, 1))
 
-    def collapse(self, x: Tensor) -> str | None:
-        """What a training has broken, seen on images `x` `(N, 1, 32, 32)`; None if all lives."""
-        r, h = self(x)
-        dead = frozen(h).nonzero().flatten() + 1
-        if len(dead):
-            return f"latent unit {dead[0].item()} is the same for every image: its ReLU is dead"
-        return "every image comes out the same" if frozen(r).all() else None
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Return the reconstructions of images `x`, both `(N, 1, 32, 32)`."""
+        return self.decode(self.encode(x))
 
 
 class Classifier(nn.Module):
@@ -165,15 +113,6 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dense(self.flatten(self.features(x)))
-
-    def start(self, x: Tensor) -> None:
-        """Initialise from training images `x` `(N, 1, 32, 32)`, all digits being as likely."""
-        layers = [*self.features, self.flatten, self.dense]
-        data_dependent_start(layers, x, {self.dense: (0.0, 0.1)})
-
-    def collapse(self, x: Tensor) -> str | None:
-        """What a training has broken, seen on images `x` `(N, 1, 32, 32)`; None if all lives."""
-        return "every image gets the same scores" if frozen(self(x)).all() else None
 
 
 def autoencoder_loss(model: Autoencoder, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -269,44 +208,17 @@ class VAE(nn.Module):
         x_mean, x_std, x_out = self.encoder(x)
         return self.decoder(x_out), x_mean, x_std
 
-    def mean(self, x: Tensor) -> Tensor:
-        """Image `x` to the mean of its latent, `(N, latent_size)`."""
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the means `(N, latent_size)` of the latents of images `x` `(N, 1, 32, 32)`."""
         return self.encoder(x)[0]
 
-    def sample(self, x: Tensor) -> Tensor:
-        """Image `x` to a sample `x_out` of its latent, `(N, latent_size)`."""
-        return self.encoder(x)[2]
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the images `(N, 1, 32, 32)` decoded from latents `z` `(N, latent_size)`."""
+        return self.decoder(z)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Image `x` to the image decoded from the mean of its latent."""
-        return self.decoder(self.mean(x))
-
-    def start(self, x: Tensor) -> None:
-        """Initialise from training images `x` `(N, 1, 32, 32)`.
-
-        The means start spread like the prior and the standard deviations at about a third of that,
-        so that the latent carries something from the first step on; images start close to the mean
-        pixel. From PyTorch's default initialisation this network falls at once into ignoring its
-        latent, a KL divergence of 0, and stays there.
-        """
-        encoder, decoder = self.encoder.layers, self.decoder.layers
-        ones = torch.ones(encoder[-1].out_features // 2)
-        mean, deviation = torch.cat([0 * ones, -ones]), torch.cat([ones, 0.1 * ones])
-        latent = data_dependent_start(encoder, x, {encoder[-1]: (mean, deviation)})
-        x_out = reparameterize(*latent.chunk(2, dim=1))
-        data_dependent_start(decoder, x_out, {decoder[-3]: (torch.logit(x.mean()), 0.5)})
-
-    def collapse(self, x: Tensor) -> str | None:
-        """What a training has broken, seen on images `x` `(N, 1, 32, 32)`; None if all lives.
-
-        Where there are many latent units, some may be left unused; two at least have to say
-        something of the image. Nothing is sampled: a look must not change the training.
-        """
-        x_mean, x_std = self.encoder.layers(x).chunk(2, dim=1)
-        kl = kl_divergence(x_mean.reshape(-1, 1), x_std.reshape(-1, 1)).view_as(x_mean)
-        if (kl.mean(dim=0) > UNUSED).sum() < 2:
-            return "the latent is ignored: its KL divergence is nothing"
-        return "every image comes out the same" if frozen(self.decoder(x_mean)).all() else None
+        """Return the images decoded from the means of images `x`, both `(N, 1, 32, 32)`."""
+        return self.decode(self.encode(x))
 
 
 def kl_divergence(x_mean: Tensor, x_std: Tensor) -> Tensor:
@@ -345,5 +257,5 @@ def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> d
     mse = F.mse_loss(r, x)
     kl = kl_divergence(x_mean, x_std).mean()
     pixels = x[0].numel()
-    loss = pixels / 2 * (torch.log(2 * math.pi * mse) + 1) + kl_weight * kl
+    loss = pixels / 2 * (torch.log(2 * torch.pi * mse) + 1) + kl_weight * kl
     return {"loss": loss, "mse": mse, "kl": kl}

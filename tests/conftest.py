@@ -1,4 +1,4 @@
-"""What the tests share: where MNIST is, and the small digits that need no download."""
+"""What the tests share: MNIST, the small digits that need no download, and trained models."""
 
 import os
 from pathlib import Path
@@ -7,16 +7,19 @@ import pytest
 import torch
 from hypothesis import settings
 
-from dataset import MNIST_HEADERS, Dataset, load_digits, load_mnist
+from common.checkpoints import write_checkpoint
+from common.dataset import MNIST_SHA256, Dataset, load_digits, load_mnist
+from common.training import RECIPES
 
-settings.register_profile("repeatable", derandomize=True, database=None)
+torch.set_num_threads(1)
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     path = Path(os.environ.get("DATA_DIR", "data"))
-    if not all((path / "MNIST" / "raw" / name).is_file() for name in MNIST_HEADERS):
+    if not all((path / "MNIST" / "raw" / name).is_file() for name in MNIST_SHA256):
         pytest.skip(f"MNIST is not in {path}; set DATA_DIR to the folder that holds MNIST/raw")
     return path
 
@@ -37,5 +40,31 @@ def few_digits() -> Dataset:
 
 
 @pytest.fixture
+def offline(monkeypatch):
+    """Let every download fail at once."""
+    from torchvision.datasets import MNIST  # takes seconds to import
+
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+
+
+@pytest.fixture
 def cpu() -> torch.device:
     return torch.device("cpu")
+
+
+@pytest.fixture
+def checkpoints(tmp_path, few_digits) -> Path:
+    """A folder with a checkpoint of every model for `--dataset digits --limit 64`, untrained."""
+    torch.manual_seed(0)
+    for name, recipe in RECIPES.items():
+        model = recipe.model()
+        recipe.init(model, few_digits.x_clean_train)
+        terms = {term: [1.0, 0.5] for term in ("loss", "mse", "kl")}
+        checkpoint = {
+            "name": name,
+            "model": model.state_dict(),
+            "history": {"train": terms, "test": terms},
+            "settings": {"dataset": "digits"},
+        }
+        write_checkpoint(tmp_path / "checkpoints/digits/limit-64" / f"{name}.pt", checkpoint)
+    return tmp_path / "checkpoints"

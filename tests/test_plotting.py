@@ -1,32 +1,13 @@
 """The figures whose geometry carries the meaning, and the files they leave."""
 
 import json
-from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
-from matplotlib.backend_bases import MouseEvent
 
-from metrics import codes_per_cell
-from plotting import (
-    GridView,
-    confusion_figure,
-    explorer,
-    grid_figure,
-    grid_points,
-    image_rows,
-    latent_grid,
-    loss_curves,
-    save_figure,
-    save_numbers,
-)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
+from common.files import write_json
+from common.grid import DecodedGrid, count_per_cell, grid_points, latent_grid
+from common.plotting import confusion_figure, grid_figure, image_rows, loss_curves, save_figure
 
 
 def test_every_decoded_image_is_centred_at_its_latent_on_the_scatters_axes():
@@ -41,7 +22,7 @@ def test_every_decoded_image_is_centred_at_its_latent_on_the_scatters_axes():
     images = grid_points(a, b)[:, None, None].repeat_interleave(16, dim=3).expand(-1, 1, 32, 32)
     images = images.clone()
     images[:, :, :16] += 100  # the upper half of every image is brighter
-    figure = grid_figure(GridView(images, a, b, h, torch.zeros(500, dtype=torch.long)))
+    figure = grid_figure(DecodedGrid(images, a, b, h, torch.zeros(500, dtype=torch.long)))
     left, right = figure.axes
     (mosaic,) = left.images
     x0, x1, y0, y1 = mosaic.get_extent()
@@ -64,12 +45,12 @@ def test_every_decoded_image_is_centred_at_its_latent_on_the_scatters_axes():
         assert axis.get_ylim() == pytest.approx((y0, y1))
 
 
-def test_codes_are_counted_in_the_cell_of_their_grid_point():
+def test_latents_are_counted_in_the_cell_of_their_grid_point():
     a, b = torch.linspace(0, 14, 15), torch.linspace(0, 28, 15)
     points = grid_points(a, b)
     near = points + torch.tensor([0.4, -0.9])
-    assert torch.equal(codes_per_cell(near, a, b), torch.ones(225, dtype=torch.long))
-    counts = codes_per_cell(points[[7, 7, 200]], a, b)
+    assert torch.equal(count_per_cell(near, a, b), torch.ones(225, dtype=torch.long))
+    counts = count_per_cell(points[[7, 7, 200]], a, b)
     assert counts[7] == 2
     assert counts[200] == 1
     assert counts.sum() == 3
@@ -106,38 +87,9 @@ def test_confusion_figure_bears_a_digit_without_images():
 @pytest.mark.parametrize(("format", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
 def test_figures_and_numbers_are_written_whole(tmp_path, format, start):
     figure = loss_curves(history([1.0], [1.0, 2.0]), {"loss": "loss"})
-    save_figure(figure, tmp_path / "new", "figure", format)
-    save_numbers({"pi": 3.14159265, "list": [1, None, 2 / 3]}, tmp_path / "new", "ex0")
+    save_figure(figure, tmp_path / "new" / f"figure.{format}")
+    write_json(tmp_path / "new" / "ex0.json", {"pi": 3.14159265, "list": [1, None, 2 / 3]})
     assert (tmp_path / "new" / f"figure.{format}").read_bytes().startswith(start)
     numbers = json.loads((tmp_path / "new" / "ex0.json").read_text())
     assert numbers == {"pi": 3.14159, "list": [1, None, 0.666667]}
     assert len(list((tmp_path / "new").iterdir())) == 2
-
-
-def test_the_explorer_decodes_where_the_pointer_is_and_a_click_pins():
-    h = torch.rand(100, 2) * 4
-    view = GridView(torch.zeros(0), *latent_grid(h), h, torch.arange(100) % 10)
-    mean = torch.nn.Linear(2, 1)
-    torch.nn.init.constant_(mean.weight, 0.5)
-    torch.nn.init.zeros_(mean.bias)
-    figure = explorer(view, lambda z: mean(z).detach().view(-1, 1, 1, 1).expand(-1, 1, 32, 32))
-    figure.canvas.draw()
-    latents, pointer, pinned = figure.axes
-
-    def send(name, axes, place):
-        x, y = axes.transData.transform(place)
-        event = MouseEvent(name, figure.canvas, x, y, button=1)
-        figure.canvas.callbacks.process(name, event)
-        return [axes.images[0].get_array().mean() for axes in (pointer, pinned)]
-
-    assert send("motion_notify_event", latents, (1, 2)) == pytest.approx([1.5, 0], abs=1e-3)
-    assert "1.00, 2.00" in pointer.get_title()
-    assert send("button_press_event", latents, (2, 3)) == pytest.approx([1.5, 2.5], abs=1e-3)
-    assert latents.lines[-1].get_xydata() == pytest.approx(torch.tensor([[2, 3]]), abs=1e-3)
-    assert send("motion_notify_event", latents, (3, 3)) == pytest.approx([3, 2.5], abs=1e-3)
-    assert send("motion_notify_event", pointer, (9, 9)) == pytest.approx([3, 2.5], abs=1e-3)
-    assert send("button_press_event", pinned, (9, 9)) == pytest.approx([3, 2.5], abs=1e-3)
-    figure.canvas.toolbar = SimpleNamespace(mode="zoom rect")
-    assert send("button_press_event", latents, (1, 1)) == pytest.approx([3, 2.5], abs=1e-3)
-    figure.canvas.toolbar = None
-    assert send("button_press_event", latents, (1, 1)) == pytest.approx([3, 1], abs=1e-3)

@@ -1,12 +1,14 @@
-"""The committed checkpoints, measured again on MNIST and held against the committed numbers."""
+"""The committed checkpoints, measured again on MNIST and compared with the committed numbers."""
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from training import RECIPES, load_checkpoint
+from common.pretrained import load_checkpoint
+from common.training import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,22 +23,35 @@ SCRIPTS = [
     ("ex6_denoise", [], "ex6"),
     ("ex7_vae", [], "ex7"),
     ("ex8_map_denoise", [], "ex8"),
-]  # but for what takes minutes, --balance and --test-set
-
-# Of the committed numbers, these depend on the machine, or on scikit-image being there.
-ELSEWHERE = {"seconds", "non-local means", "total variation"}
+]
 
 
 def flat(value, name=""):
-    """The numbers of a json file by their path in it, but for those that vary elsewhere."""
+    """Return the numbers of a json file by their path in it."""
     if isinstance(value, dict):
-        items = {key: item for key, item in value.items() if key not in ELSEWHERE}
-        return {k: v for key, item in items.items() for k, v in flat(item, f"{name}/{key}").items()}
+        return {k: v for key, item in value.items() for k, v in flat(item, f"{name}/{key}").items()}
     if isinstance(value, list):
         return {k: v for i, item in enumerate(value) for k, v in flat(item, f"{name}/{i}").items()}
     return {name: value}
 
 
+def close_to(value, path):
+    """Return `value` with the tolerance that the rounding of another processor needs.
+
+    Errors move in the sixth digit at most. Of the images that are classified, up to three may fall
+    to another side.
+    """
+    if value is None or isinstance(value, int):
+        return pytest.approx(value, abs=3)
+    if re.search("accuracy|right_digit|share", path):
+        whole = 1 if "share" in path else 100
+        images = 80 if "test_1000/" in path else 10 if "/example/" in path else 890  # of a digit
+        images = 225 if "grid" in path or "main_digit" in path else images
+        return pytest.approx(value, rel=0, abs=3.1 * whole / images)
+    return pytest.approx(value, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "own", "name"), SCRIPTS)
 def test_the_committed_numbers_are_those_of_the_committed_checkpoints(
     data_dir, tmp_path, script, own, name
@@ -48,10 +63,8 @@ def test_the_committed_numbers_are_those_of_the_committed_checkpoints(
     measured = flat(json.loads((figures / f"{name}.json").read_text()))
     committed = flat(json.loads((ROOT / "figures" / f"{name}.json").read_text()))
     assert measured.keys() == committed.keys()
-    for key in measured:
-        # Another processor rounds otherwise: an image on the brink may fall to the other side.
-        slack = 3 if isinstance(committed[key], int) else 1e-3
-        assert measured[key] == pytest.approx(committed[key], rel=0.01, abs=slack), key
+    for path, value in measured.items():
+        assert value == close_to(committed[path], path), path
     for path in figures.rglob("*"):
         assert (ROOT / "figures" / path.relative_to(figures)).exists(), f"{path} is not committed"
 

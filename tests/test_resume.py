@@ -1,7 +1,8 @@
-"""A training that is interrupted, killed even, goes on to the weights it would have had."""
+"""A training that is interrupted, killed even, continues to the weights it would have had."""
 
 import contextlib
 import multiprocessing
+import os
 import random
 import signal
 import subprocess
@@ -12,27 +13,31 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataset import load_digits
-from training import load_checkpoint, load_or_train
+from common.dataset import load_digits
+from common.pretrained import load_checkpoint, load_or_train
 
 ROOT = Path(__file__).resolve().parent.parent
 KILLS, EPOCHS = 20, 60  # a kill costs an epoch or two
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals"),
+]
 
 
 def training(folder: Path) -> None:
-    """Train, or go on training; what a process that may be killed does."""
+    """Train, or continue a training; what a process that may be killed does."""
+    torch.set_num_threads(1)
     resume = (folder / "vae2.resume.pt").exists()
-    changes = {} if resume else {"epochs": EPOCHS, "batch_size": 32}
-    data = load_digits(limit=64)
-    load_or_train("vae2", data, folder, torch.device("cpu"), resume=resume, **changes)
+    changes = {"epochs": EPOCHS, "batch_size": 32}
+    data, cpu = load_digits(limit=64), torch.device("cpu")
+    load_or_train("vae2", data, folder, cpu, resume=resume, **changes)
 
 
 def test_a_training_killed_twenty_times_ends_with_the_weights_of_one_left_alone(tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["training", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo"]
+        ["common.pretrained", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo"]
     )
 
     def start(folder):
@@ -68,12 +73,14 @@ def test_a_training_killed_twenty_times_ends_with_the_weights_of_one_left_alone(
     assert [path.name for path in killed.iterdir()] == ["vae2.pt"]
 
 
-def test_ctrl_c_says_on_one_line_how_to_go_on_and_resume_goes_on(tmp_path):
+def test_ctrl_c_says_on_one_line_how_to_continue_and_resume_continues(tmp_path):
     command = [sys.executable, str(ROOT / "ex1_autoencoder.py"), "--dataset", "digits"]
-    command += ["--limit", "320", "--epochs", "12"]
+    command += ["--limit", "320", "--epochs", "12", f"--figures-dir={tmp_path}/figures"]
+    command += [f"--checkpoint-dir={tmp_path}/checkpoints"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command,
-        cwd=tmp_path,
+        env=environment,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -84,15 +91,15 @@ def test_ctrl_c_says_on_one_line_how_to_go_on_and_resume_goes_on(tmp_path):
         if line.startswith("epoch  3/"):
             process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    assert lines[-1].startswith("ex1_autoencoder.py: error: interrupted after epoch")
+    assert lines[-1].startswith("ex1_autoencoder.py: error: interrupted; ")
     assert "ex1_autoencoder.py --resume" in lines[-1]
     done = subprocess.run(
-        [*command, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=100
+        [*command, "--resume"], env=environment, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
     assert "epoch  2/12" not in done.stderr
     assert "epoch 12/12" in done.stderr
-    (folder,) = tmp_path.glob("checkpoints/digits/*")
+    (folder,) = tmp_path.glob("checkpoints/digits/*/*")
     assert [path.name for path in folder.iterdir()] == ["autoencoder.pt"]
 
 
@@ -105,11 +112,9 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_old_file_and_no_litter(
     code = (
         f"import os, signal, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
-        "from training import write_whole\n"
-        "def write(file):\n"
-        "    file.write_bytes(b'half')\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"write_whole(Path({str(path)!r}), write)\n"
+        "from common.files import atomic_write\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"atomic_write(Path({str(path)!r}), b'half')\n"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=100).returncode != 0
     assert path.read_bytes() == before

@@ -6,6 +6,7 @@ from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
 import models
+from common.initialization import init_weights
 from models import VAE, reparameterize, vae_loss
 
 
@@ -94,10 +95,10 @@ def test_the_loss_is_the_negative_evidence_bound_at_the_best_noise_of_the_decode
     )
 
 
-def test_every_weight_learns_from_the_start(digits):
+def test_every_weight_learns_from_the_first_step(digits):
     torch.manual_seed(0)
     vae = VAE(2)
-    vae.start(digits.x_clean_train)
+    init_weights(vae, digits.x_clean_train)
     with torch.no_grad():
         x_mean, x_std, _ = vae.encoder(digits.x_clean_train)
     torch.testing.assert_close(x_mean.std(dim=0), torch.ones(2), rtol=0.05, atol=0)

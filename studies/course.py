@@ -1,6 +1,6 @@
 """The loops of the course's hand-out, re-created to be timed beside this project's.
 
-What is known of them is kept: a `Dataset` that hands out one image at a time, clean and noisy, on
+What is known of them is kept: a `Dataset` that returns one image at a time, clean and noisy, on
 pixels in [-1, 1]; batches of 64, Adam with 1e-4, float32; in the decoder each upsampling before
 its transposed convolution and no ReLU at the very end; for the MAP estimate 1000 steps of Adam with
 1e-2 from random latents on the mean of the squared errors. How the course's VAEs are built is not

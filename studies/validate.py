@@ -1,31 +1,27 @@
 """Try a recipe on validation images: train on the first 50,000 training images, test on the rest.
 
-    python benchmarks/validate.py autoencoder --epochs 8 --batch-size 64 --seed 1
+    python -m studies.validate autoencoder --epochs 8 --batch-size 64 --seed 1
 
-A hyperparameter chosen this way is chosen without the test images. For the
-autoencoder, `--narrow-first` tries the decoder whose first upsampling, not its last, is the one
-that doubles the width only.
+A hyperparameter chosen this way is chosen without the test images. `--narrow-first` tries a decoder
+of the autoencoder whose first upsampling, not its last, is the one that doubles the width only.
 """
 
-import argparse
-import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from dataset import load_mnist
+from common.augmentation import random_affine
+from common.dataset import load_mnist
+from common.errors import run_script
+from common.metrics import neighbours, predict, psnr
+from common.options import data_parser, positive, whole_number
+from common.training import RECIPES, fit
 from MAP_template import map_estimate
-from metrics import apply, neighbours, psnr
 from models import Autoencoder, vae_loss
-from options import positive, run, whole_number
-from training import RECIPES, small_affine, train
 
 VALIDATION = 10_000
 NOISE, DENOISED = 0.25, 500  # the VAEs denoise this many of the validation images
@@ -41,15 +37,14 @@ class NarrowFirst(Autoencoder):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = data_parser(__doc__)
     parser.add_argument("name", choices=RECIPES)
-    parser.add_argument("--data-dir", default="data")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=whole_number)
     parser.add_argument("--batch-size", type=whole_number)
     parser.add_argument("--lr", type=positive)
     parser.add_argument("--weight-decay", type=float)
-    parser.add_argument("--augment", type=positive, metavar="STRENGTH", help="of small_affine")
+    parser.add_argument("--augment", type=positive, metavar="STRENGTH", help="of random_affine")
     parser.add_argument("--kl-weight", type=positive, help="of the VAEs")
     parser.add_argument("--narrow-first", action="store_true")
     options = parser.parse_args()
@@ -59,7 +54,7 @@ def main() -> None:
         if (value := getattr(options, name)) is not None
     }
     if options.augment:
-        changes["augment"] = partial(small_affine, strength=options.augment)
+        changes["augment"] = partial(random_affine, strength=options.augment)
     if options.kl_weight:
         changes["loss"] = partial(vae_loss, kl_weight=options.kl_weight)
     if options.narrow_first:
@@ -72,32 +67,32 @@ def main() -> None:
         labels_test=data.labels_train[-VALIDATION:],
     )
     cpu = torch.device("cpu")
-    model, history = train(replace(RECIPES[options.name], **changes), split, cpu, options.seed)
+    state = fit(replace(RECIPES[options.name], **changes), split, cpu, options.seed)
+    model, history = state.model, state.history
     result = f"validation loss {history['test']['loss'][-1]:.5f}"
     if options.name == "autoencoder":
         h, h_train = (
-            apply(model.encoder, x, cpu).flatten(1)
-            for x in (split.x_clean_test, split.x_clean_train)
+            predict(model.encode, x, cpu) for x in (split.x_clean_test, split.x_clean_train)
         )
         right = split.labels_train[neighbours(h_train, h, count=1)[:, 0]] == split.labels_test
         result += f", 1-NN {100 * right.float().mean():.1f} %"
     elif options.name.startswith("vae"):
         x = split.x_clean_test
         result += f", KL {history['test']['kl'][-1]:.2f} nats"
-        result += f", MSE at the mean {F.mse_loss(apply(model.reconstruct, x, cpu), x):.5f}"
+        result += f", MSE at the mean {F.mse_loss(predict(model.reconstruct, x, cpu), x):.5f}"
         x = x[:DENOISED]
         x_noisy = x + NOISE * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-        z_init = apply(model.mean, x_noisy, cpu)
-        bottleneck = apply(model.decoder, z_init, cpu)
+        z_init = predict(model.encode, x_noisy, cpu)
+        bottleneck = predict(model.decode, z_init, cpu)
         _z, x_estimate, _losses = map_estimate(
-            model.decoder, x_noisy, z_init.shape[1], NOISE**2, z_init
+            model.decode, x_noisy, z_init.shape[1], NOISE**2, z_init
         )
         result += f", bottleneck {psnr(bottleneck, x):.2f} dB, MAP {psnr(x_estimate, x):.2f} dB"
     else:
-        right = apply(model, split.x_clean_test, cpu).argmax(dim=1) == split.labels_test
+        right = predict(model, split.x_clean_test, cpu).argmax(dim=1) == split.labels_test
         result += f", accuracy {100 * right.float().mean():.2f} %"
     print(result)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -1,12 +1,12 @@
-"""Which way to solve equation (.4) is the quickest, and does the start matter?
+"""Which solver of equation (.4) is the fastest, and does the start matter?
 
-    python benchmarks/map_solvers.py --data-dir data
+    python -m studies.map_solvers
 
-denoises 200 training images with the committed vae16, which has seen them, and prints the
-table of benchmarks/README.md: the mean loss, the PSNR and the seconds of
+denoises 200 training images with the committed vae16, which was trained on them, and prints the
+table of README.md: the mean loss, the PSNR and the seconds of
 
-- Adam whose learning rate falls along a cosine, what `map_estimate` does unless told otherwise;
-- Adam with small steps of one size, the plain loop;
+- Adam whose learning rate falls along a cosine, the default of `map_estimate`;
+- Adam with small steps of constant size, the plain loop;
 - Levenberg-Marquardt, for which equation (.4) is a least-squares problem in 16 unknowns: its
   Jacobian is one forward-mode pass per unknown,
 
@@ -14,24 +14,20 @@ from the encoder's mean, from zero and from random latents. Each is run three ti
 seconds are medians. About 6 minutes on two cores.
 """
 
-import argparse
 import statistics
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from dataset import load_mnist
+from common.dataset import load_mnist
+from common.errors import run_script
+from common.metrics import predict, psnr, timed
+from common.options import data_parser
+from common.pretrained import load_model
+from common.tables import print_table
 from MAP_template import map_estimate, map_loss
-from metrics import apply, psnr, timed
-from options import run
-from plotting import print_table
-from training import load_model
 
 FIRST, IMAGES, NOISE, LATENT_SIZE, REPEATS = 50_000, 200, 0.25, 16, 3
 
@@ -66,15 +62,13 @@ def levenberg_marquardt(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", default="data")
-    data = load_mnist(parser.parse_args().data_dir)
+    data = load_mnist(data_parser(__doc__).parse_args().data_dir)
     vae, beta = load_model("vae16"), NOISE**2
     vae.to(memory_format=torch.channels_last)
     x_clean = data.x_clean_train[FIRST : FIRST + IMAGES]
     random = torch.Generator().manual_seed(0)
     x_noisy = x_clean + NOISE * torch.randn(x_clean.shape, generator=random)
-    x_mean = apply(vae.mean, x_noisy, torch.device("cpu"))
+    x_mean = predict(vae.encode, x_noisy, torch.device("cpu"))
     starts = {
         "encoder": x_mean,
         "zero": torch.zeros_like(x_mean),
@@ -112,7 +106,7 @@ def main() -> None:
                 seconds.setdefault((solver, start), []).append(took)
     rows = []
     for (solver, start), z in found.items():
-        x_estimate = apply(vae.decoder, z, torch.device("cpu"))
+        x_estimate = predict(vae.decode, z, torch.device("cpu"))
         loss = map_loss(x_noisy, x_estimate, z, beta).mean().item()
         took = statistics.median(seconds[solver, start])
         rows.append(
@@ -122,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

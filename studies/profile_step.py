@@ -1,28 +1,23 @@
 """Where the time of a training step goes: the share of each of PyTorch's operations.
 
-    python benchmarks/profile_step.py autoencoder --precision fp32
+    python -m studies.profile_step autoencoder --precision fp32
 
 On random images and on one thread; 40 steps after 10 that are not counted.
 """
 
-import argparse
-import sys
-from pathlib import Path
-
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from options import run
-from plotting import print_table
-from training import RECIPES, choose_precision
+from common.errors import run_script
+from common.options import Parser
+from common.tables import print_table
+from common.training import RECIPES, choose_precision
 
 SHOWN = 12
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     options = parser.parse_args()
@@ -32,7 +27,7 @@ def main() -> None:
     precision = choose_precision(options.precision, torch.device("cpu"))
     x, labels = torch.rand(recipe.batch_size, 1, 32, 32), torch.zeros(recipe.batch_size).long()
     model = recipe.model()
-    model.start(torch.rand(500, 1, 32, 32))
+    recipe.init(model, torch.rand(500, 1, 32, 32))
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 
@@ -60,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -1,14 +1,12 @@
-"""How fast this project is: beside the course's own loops, per script, and on several processes.
+"""How fast is this project, beside the course's loops, per script and on several processes?
 
-    make bench                      (or: python benchmarks/bench.py --data-dir data)
+    make bench                      (or: python -m studies.bench)
 
-Every measurement runs in a process of its own, one after the other, the compared ones in turns, and
-the medians count. Writes benchmarks/results.json and the tables between the marks in
-benchmarks/README.md. About half an hour on two cores that do nothing else.
+Every measurement runs in a process of its own, one after the other, the compared ones in turns.
+Medians are reported. Writes results.json and the tables between the marks in README.md, both beside
+this file. About half an hour on two idle cores.
 """
 
-import argparse
-import json
 import math
 import multiprocessing
 import os
@@ -28,22 +26,25 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+import torch.distributed
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import course
-
-import parallel
-import training
-from dataset import load_mnist
+from common import training
+from common.dataset import load_mnist
+from common.distributed import log, setup_distributed
+from common.errors import TrainingError, UsageError, run_script
+from common.files import atomic_write, write_json
+from common.metrics import predict, timed
+from common.options import data_parser
+from common.pretrained import load_model
+from common.tables import format_table
+from common.training import RECIPES, TrainState, choose_precision, fit, train
 from MAP_template import map_estimate, map_loss
-from metrics import apply, timed
 from models import VAE
-from options import run
-from training import RECIPES, TrainingError, UsageError, choose_precision, load_model
+from studies import course
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 REPEATS = 3
 COURSE_MSE = 0.0427  # of the course's autoencoder on the test images, on pixels in [0, 1]
 QUICK = {"epochs": 1, "batch_size": 128}  # a schedule that validate.py shows to go below it
@@ -54,29 +55,32 @@ CPU = torch.device("cpu")
 
 
 def cpu_name() -> str:
-    """The processor as Linux knows it, else as Python does."""
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        found = None
+    """Return the processor as Linux names it, else as Python does."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
     return found[1] if found else platform.processor() or platform.machine()
 
 
-def call(place: int, ports: tuple[int, ...], threads: int, work: Callable, *args) -> dict:
-    """Call `work` as process number `place` of several, and add the memory it took at most."""
+def call(place: int, port: int, count: int, threads: int, work: Callable, *args) -> dict:
+    """Call `work` in process number `place` of `count`, and add the peak of its memory.
+
+    With a `port` the processes share a training, as those that torchrun launches do.
+    """
     torch.set_num_threads(threads)
-    if ports:
+    if port:
         os.environ.update(
+            TORCHELASTIC_RUN_ID="bench",
             RANK=str(place),
             LOCAL_RANK=str(place),
-            WORLD_SIZE=str(len(ports)),
+            WORLD_SIZE=str(count),
             MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(ports[0]),
+            MASTER_PORT=str(port),
         )
-        parallel.join(CPU)
+        setup_distributed(CPU)
     result = work(*args)
-    parallel.leave()
-    # The memory is that of a script, where one was started, else this process's own.
+    if port:
+        torch.distributed.destroy_process_group()
+    # A script is a process of its own: its memory is that of the children.
     whose = resource.RUSAGE_CHILDREN if work is script else resource.RUSAGE_SELF
     usage = resource.getrusage(whose).ru_maxrss  # bytes on a Mac, else KiB
     result["peak_mib"] = usage / (2**20 if sys.platform == "darwin" else 2**10)
@@ -86,31 +90,31 @@ def call(place: int, ports: tuple[int, ...], threads: int, work: Callable, *args
 def measure(
     work: Callable[..., dict], *args, count: int = 1, threads: int = 0, together: bool = False
 ) -> dict:
-    """`work(*args)` in `count` new processes at once.
-
-    Gives what the slowest of them did, and the memory of all.
+    """Run `work(*args)` in `count` new processes at once.
 
     Args:
-        work: gives a dictionary with `seconds`.
+        work: returns a dictionary with `seconds`.
+        args: its arguments.
         count: number of processes.
-        threads: of each process; 0 is what PyTorch takes by itself.
+        threads: of each process; 0 is PyTorch's default.
         together: they share one training.
+
+    Returns:
+        The result of the slowest process, with the memory of all.
     """
-    ports: tuple[int, ...] = ()
-    if together:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports = (free.getsockname()[1],) * count
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1] if together else 0
     threads = threads or torch.get_num_threads()
     with multiprocessing.get_context("spawn").Pool(count) as pool:
-        tasks = [(place, ports, threads, work, *args) for place in range(count)]
+        tasks = [(place, port, count, threads, work, *args) for place in range(count)]
         results = pool.starmap(call, tasks, chunksize=1)
     slowest = max(results, key=lambda result: result["seconds"])
     return {**slowest, "peak_mib": sum(result["peak_mib"] for result in results)}
 
 
 def course_epoch(data_dir: Path, name: str, images: int | None = None) -> dict:
-    """An epoch of the course's loop."""
+    """Time an epoch of the course's loop."""
     torch.manual_seed(0)
     data = load_mnist(data_dir, limit=images)
     _model, one_epoch = course.prepare(name, data.x_clean_train, data.labels_train)
@@ -120,28 +124,16 @@ def course_epoch(data_dir: Path, name: str, images: int | None = None) -> dict:
 def our_epoch(
     data_dir: Path, name: str, precision: str, images: int | None = None, **changes
 ) -> dict:
-    """The first epoch of a recipe; the evaluation before and after it does not count."""
+    """Time the first epoch of a recipe, without the evaluations before and after it."""
     data = load_mnist(data_dir, limit=images)
-    data.x_clean_train  # noqa: B018, so that it is there before the clock runs
-    seconds = []
-
-    def one_epoch(*args) -> dict:
-        terms, took = timed(lambda: inner(*args))
-        seconds.append(took)
-        return terms
-
-    inner = training.one_epoch
-    recipe = replace(RECIPES[name], **changes)
-    with (
-        mock.patch.object(training, "one_epoch", one_epoch),
-        mock.patch.object(training, "evaluate", return_value={"loss": 0.0}),
-    ):
-        training.train(recipe, data, CPU, 0, choose_precision(precision, CPU), stop_after=1)
-    return {"seconds": seconds[0]}
+    state = TrainState(replace(RECIPES[name], **changes), data.x_clean_train, CPU)
+    epochs = train(state, data, choose_precision(precision, CPU))
+    with mock.patch.object(training, "evaluate", return_value={"loss": 0.0}):
+        return {"seconds": timed(lambda: next(epochs))[1]}
 
 
 def course_epochs_needed(data_dir: Path, most: int = 40) -> dict:
-    """After how many epochs the course's autoencoder reaches `COURSE_MSE` on the test images."""
+    """Count the epochs until the course's autoencoder reaches `COURSE_MSE` on the test images."""
     torch.manual_seed(0)
     data = load_mnist(data_dir)
     model, one_epoch = course.prepare("autoencoder", data.x_clean_train, data.labels_train)
@@ -150,31 +142,31 @@ def course_epochs_needed(data_dir: Path, most: int = 40) -> dict:
     while mse > COURSE_MSE and epochs < most:
         one_epoch()
         epochs += 1
-        mse = (apply(model, x, CPU) - x).square().mean().item() / 4  # on pixels in [0, 1]
+        mse = (predict(model, x, CPU) - x).square().mean().item() / 4  # on pixels in [0, 1]
     if mse > COURSE_MSE:
         raise TrainingError(f"the course's loop has not reached {COURSE_MSE} in {most} epochs")
     return {"seconds": 0.0, "epochs": epochs, "mse": mse}
 
 
 def our_epochs_needed(data_dir: Path, precision: str) -> dict:
-    """The test error after the whole of the `QUICK` schedule."""
+    """Measure the test error after the whole `QUICK` schedule."""
     recipe = replace(RECIPES["autoencoder"], **QUICK)
     data = load_mnist(data_dir)
-    _model, history = training.train(recipe, data, CPU, 0, choose_precision(precision, CPU))
-    mse = history["test"]["loss"][-1]
+    state = fit(recipe, data, CPU, precision=choose_precision(precision, CPU))
+    mse = state.history["test"]["loss"][-1]
     if mse > COURSE_MSE:
         raise TrainingError(f"the quick schedule ends at {mse:.4f}, above {COURSE_MSE}")
     return {"seconds": 0.0, "epochs": recipe.epochs, "mse": mse}
 
 
 def matrix_product_rate(precision: str) -> dict:
-    """Floating-point operations per second of a large matrix product, the best of ten."""
+    """Measure the floating-point operations per second of a matrix product, the best of ten."""
     a = torch.randn(2048, 2048, dtype=choose_precision(precision, CPU))
     return {"seconds": 0.0, "rate": 2 * 2048**3 / min(timed(lambda: a @ a)[1] for _ in range(10))}
 
 
 def operations_per_epoch(name: str) -> int:
-    """Floating-point operations of the convolutions and products, forward and backward."""
+    """Count the floating-point operations of the convolutions, forward and backward."""
     recipe, images = RECIPES[name], 100
     x, labels = torch.rand(images, 1, 32, 32), torch.zeros(images, dtype=torch.long)
     with FlopCounterMode(display=False) as counter:
@@ -183,7 +175,7 @@ def operations_per_epoch(name: str) -> int:
 
 
 def map_runs(data_dir: Path, beta: float, steps: int, ours: bool) -> dict:
-    """Denoise the ten examples by the course's loop or by `map_estimate`, started as in ex8."""
+    """Time the course's loop or `map_estimate`, started as in ex8, on the ten examples."""
     torch.manual_seed(0)
     data, vae = load_mnist(data_dir), load_model("vae16", ROOT / "checkpoints")
     x_noisy = data.x_noisy_example
@@ -191,18 +183,18 @@ def map_runs(data_dir: Path, beta: float, steps: int, ours: bool) -> dict:
     def solve() -> torch.Tensor:
         if not ours:
             return course.map_estimate(vae.decoder, x_noisy, 16)
-        z_init = apply(vae.mean, x_noisy, CPU)
+        z_init = predict(vae.encode, x_noisy, CPU)
         return map_estimate(vae.decoder, x_noisy, 16, beta, z_init, iterations=steps)[0]
 
-    apply(vae.mean, x_noisy, CPU)  # the first batch of a network and the first step of an
+    predict(vae.encode, x_noisy, CPU)  # the first batch of a network and the first step of an
     map_estimate(vae.decoder, x_noisy, 16, beta, iterations=2)  # optimiser are slow
     z, seconds = timed(solve)
-    loss = map_loss(x_noisy, apply(vae.decoder, z, CPU), z, beta).mean().item()
+    loss = map_loss(x_noisy, predict(vae.decode, z, CPU), z, beta).mean().item()
     return {"seconds": seconds, "loss": loss}
 
 
 def map_growth(images: int, latent_size: int, steps: int) -> dict:
-    """`map_estimate` on random images through an untrained decoder."""
+    """Time `map_estimate` on random images through an untrained decoder."""
     torch.manual_seed(0)
     decoder, x_noisy = VAE(latent_size).decoder, torch.rand(images, 1, 32, 32)
     map_estimate(decoder, x_noisy, latent_size, 0.1, iterations=2)
@@ -211,7 +203,7 @@ def map_growth(images: int, latent_size: int, steps: int) -> dict:
 
 
 def script(data_dir: Path, name: str) -> dict:
-    """A script from its start to its end, with the committed checkpoint."""
+    """Time a script with the committed checkpoints."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, name, "--data-dir", data_dir.resolve(), "--figures-dir", folder]
         once = partial(subprocess.run, command, cwd=ROOT, check=True, capture_output=True)
@@ -219,12 +211,12 @@ def script(data_dir: Path, name: str) -> dict:
 
 
 def in_turns(sides: dict[str, Callable[[], dict]], repeats: int = REPEATS) -> dict[str, dict]:
-    """Run every side `repeats` times, one after the other; gives medians, and the most memory."""
+    """Run every side `repeats` times, in turns; return the medians and the most memory."""
     runs: dict[str, list[dict]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, side in sides.items():
             runs[name].append(side())
-            print(f"{name}: {runs[name][-1]['seconds']:.2f} s", file=sys.stderr)
+            log(f"{name}: {runs[name][-1]['seconds']:.2f} s")
     return {
         name: {
             **results[-1],
@@ -237,7 +229,7 @@ def in_turns(sides: dict[str, Callable[[], dict]], repeats: int = REPEATS) -> di
 
 
 def bench_epoch(data_dir: Path, precisions: list[str]) -> dict:
-    """An epoch of the autoencoder, the time to the course's error, and how busy the cores are."""
+    """Time an epoch of the autoencoder and the way to the course's error."""
     quick = partial(our_epoch, data_dir, "autoencoder", precisions[-1], **QUICK)
     epoch = in_turns(
         {
@@ -269,7 +261,7 @@ def bench_epoch(data_dir: Path, precisions: list[str]) -> dict:
 
 
 def bench_map(data_dir: Path) -> dict:
-    """The ten examples until equation (.4) is as low as the course's loop leaves it."""
+    """Time the estimates of the ten examples, down to the loss that the course's loop reaches."""
     # Its mean over 1024 pixels and 16 latents, times 1024, is equation (.4) with this beta.
     beta = course.MAP_BETA * 1024 / 16
     target = measure(map_runs, data_dir, beta, 0, False)["loss"]
@@ -305,10 +297,10 @@ def bench_map(data_dir: Path) -> dict:
 
 
 def bench_pipeline(data_dir: Path, precision: str) -> dict:
-    """What all trainings take, extrapolated from short epochs, evaluations left out on both sides.
+    """Extrapolate the time of all trainings from short epochs, without evaluations.
 
-    Ours run two at a time, each on one thread: exercise 1 and then 7 beside exercise 4 and then 8,
-    the order of `make -j2 train`. The course's run one after the other, each on all threads.
+    Ours run two at a time, each on one thread: exercises 1 and 7 beside exercises 4 and 8. The
+    course's run one after the other, each on all threads.
     """
     sides = {}
     for name in RECIPES:
@@ -331,7 +323,7 @@ def bench_pipeline(data_dir: Path, precision: str) -> dict:
 
 
 def bench_processes(data_dir: Path) -> dict:
-    """Short epochs on one thread, on two, and shared by two processes of one thread each."""
+    """Time short epochs on one thread, on two, and in two processes of one thread each."""
     sides = {}
     for name in ("autoencoder", "vae16"):
         epoch = partial(our_epoch, data_dir, name, "fp32", PIPELINE_IMAGES)
@@ -344,14 +336,8 @@ def bench_processes(data_dir: Path) -> dict:
     return {"processes": in_turns(sides)}
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    """The lines of a Markdown table, and an empty one."""
-    lines = [header, ("---",) * len(header), *rows]
-    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
-
-
-def medians(runs: dict[str, dict], *others: str) -> list[str]:
-    """A table of the medians and the peaks of memory, and what `others` name."""
+def medians(runs: dict[str, dict], *others: str) -> str:
+    """Return a table of the medians, the peaks of memory and the results that `others` name."""
     header = ("", "seconds, median", "all runs", "peak memory (MiB)")
     rows = [
         (
@@ -363,55 +349,47 @@ def medians(runs: dict[str, dict], *others: str) -> list[str]:
         )
         for name, side in runs.items()
     ]
-    return table((*header, *others), rows)
+    return format_table((*header, *others), rows)
 
 
 def tables(results: dict) -> str:
-    """All results in Markdown."""
-    machine = results["machine"]
-    seconds = results["pipeline_seconds"]
+    """Return all results in Markdown."""
+    machine, seconds = results["machine"], results["pipeline_seconds"]
+    needed, precisions = results["epochs_needed"], results["fraction_of_peak"]
     keys = ("epoch_speedup", "time_to_course_mse_speedup", "map_speedup", "pipeline_speedup")
-    needed = results["epochs_needed"]
-    lines = [
+    parts = [
         f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, "
         f"PyTorch {machine['torch']}, {machine['threads']} threads where no number is given; "
         f"`auto` is {results['auto']} there.",
-        "",
-        *table(
+        format_table(
             ("times as fast as the course's loop", ""),
             [(f"`{key}`", f"{results[key]:.1f}") for key in keys],
         ),
         "One epoch of the autoencoder, 60,000 images:",
-        "",
-        *medians(results["epoch"]),
+        medians(results["epoch"]),
         f"The course's loop is at a test error of {COURSE_MSE} after {needed['course']['epochs']} "
         f"such epochs ({needed['course']['mse']:.4f}), the quick schedule "
         f"(`--epochs {QUICK['epochs']} --batch-size {QUICK['batch_size']}`) ends at "
         f"{needed['quick']['mse']:.4f}.",
-        "",
-        *table(
+        format_table(
             ("precision", "GFLOP/s of that epoch", "of a matrix product", "share"),
             [
                 (
                     name,
-                    f"{side['flops'] / 1e9:.1f}",
-                    f"{side['matrix_product_flops'] / 1e9:.1f}",
-                    f"{100 * results['fraction_of_peak'][name]:.0f} %",
+                    f"{results['epoch'][name]['flops'] / 1e9:.1f}",
+                    f"{results['epoch'][name]['matrix_product_flops'] / 1e9:.1f}",
+                    f"{100 * share:.0f} %",
                 )
-                for name, side in results["epoch"].items()
-                if "flops" in side
+                for name, share in precisions.items()
             ],
         ),
         "The MAP estimate of the ten examples; `loss` is that of equation (.4):",
-        "",
-        *medians(results["map"], "loss"),
+        medians(results["map"], "loss"),
         "How its cost grows, through an untrained decoder:",
-        "",
-        *medians(results["map_growth"]),
+        medians(results["map_growth"]),
         f"Training, extrapolated from epochs over {PIPELINE_IMAGES:,} images, in minutes, without "
         "the evaluations; ours measured two at a time, each on one thread:",
-        "",
-        *table(
+        format_table(
             ("", "the course's loop", "ours"),
             [
                 (
@@ -425,22 +403,17 @@ def tables(results: dict) -> str:
         "The course's four one after the other take "
         f"{sum(seconds['course'].values()) / 60:.0f} minutes, the same four of ours "
         f"{seconds['ours_two_at_a_time'] / 60:.0f}, two at a time.",
-        "",
         f"Epochs over {PIPELINE_IMAGES:,} images where nothing else is said, float32:",
-        "",
-        *medians(results["processes"]),
+        medians(results["processes"]),
         "The scripts, from the committed checkpoints:",
-        "",
-        *medians(results["scripts"]),
+        medians(results["scripts"]),
     ]
-    return "\n".join(lines)
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", type=Path, default="data")
-    data_dir = parser.parse_args().data_dir
-    readme = ROOT / "benchmarks" / "README.md"
+    data_dir = data_parser(__doc__).parse_args().data_dir
+    readme = HERE / "README.md"
     before, start, rest = readme.read_text(encoding="utf-8").partition("<!-- bench -->\n")
     _old, end, after = rest.partition("<!-- /bench -->\n")
     if not end:
@@ -463,13 +436,10 @@ def main() -> None:
         **bench_processes(data_dir),
         **bench_pipeline(data_dir, precisions[-1]),
     }
-    folder = ROOT / "benchmarks"
-    training.write_whole(
-        folder / "results.json", lambda file: file.write_text(json.dumps(results, indent=1) + "\n")
-    )
+    write_json(HERE / "results.json", results)
     text = f"{before}{start}\n{tables(results)}\n{end}{after}"
-    training.write_whole(readme, lambda file: file.write_text(text, encoding="utf-8"))
+    atomic_write(readme, text.encode())
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -1,0 +1,1 @@
+"""What the scripts share: data, training, checkpoints, metrics, figures and options."""

@@ -1,0 +1,76 @@
+"""Reading, checking and writing checkpoints, and the lock that guards them."""
+
+import contextlib
+import io
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from common.errors import CheckpointError, TrainingError
+from common.files import atomic_write
+
+
+def write_checkpoint(path: Path, checkpoint: dict) -> None:
+    """Write what `read_checkpoint` reads: `name`, `model`, `history`, `settings` and others."""
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    atomic_write(path, content.getvalue())
+
+
+def read_checkpoint(path: Path, model: nn.Module, name: str, remedy: str) -> dict:
+    """Load the weights of a checkpoint into `model` and return all that the file holds.
+
+    Only tensors, numbers and text are read, no objects.
+
+    Args:
+        path: the file.
+        model: gets the weights.
+        name: the name that the checkpoint is to have.
+        remedy: ends the message of an error.
+
+    Raises:
+        CheckpointError: the file is damaged, or of another model than `name`.
+    """
+    with path.open("rb") as file:
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # the zip and pickle readers raise many types
+            raise CheckpointError(f"{path} is damaged or not a checkpoint; {remedy}") from error
+    try:
+        if checkpoint["name"] != name:
+            raise ValueError(f"it holds {checkpoint['name']!r}, expected {name!r}")
+        model.load_state_dict(checkpoint["model"])
+        checkpoint["history"]["test"], checkpoint["settings"]["dataset"]
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 200)
+        raise CheckpointError(f"{path} does not fit this version: {reason}; {remedy}") from error
+    return checkpoint
+
+
+@contextlib.contextmanager
+def training_lock(path: Path) -> Iterator[None]:
+    """Keep other runs from training the checkpoint at `path`.
+
+    The operating system releases the lock when the process ends.
+
+    Raises:
+        TrainingError: another run is training it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.stem}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise TrainingError(
+            f"another run is training {path}; wait for it, or give another --checkpoint-dir"
+        ) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows does not remove an open file
+            Path(lock.lock_file).unlink()
+        lock.release()

@@ -1,0 +1,280 @@
+"""The figures: one function per kind."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from torch import Tensor
+
+from common.files import atomic_write
+from common.grid import LATENT_UNITS, DecodedGrid, grid_points
+
+PAGE_WIDTH = 6.3  # inches of text on an A4 page
+COLOURS = matplotlib.color_sequences["petroff10"]  # ten that colour-blind readers tell apart
+NAME_DISTANCE = 0.05  # of names in a scatter plot, as a share of its width and height
+
+matplotlib.rcParams.update(
+    {
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "figure.dpi": 100,
+        "savefig.dpi": 200,
+        "legend.frameon": False,
+        "figure.constrained_layout.use": True,
+    }
+)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write `figure` to `path`, a png or pdf file, and print the path."""
+    format, content = path.suffix[1:], io.BytesIO()
+    # Without a date in it, the same figure is the same file.
+    metadata = {"CreationDate": None} if format == "pdf" else {"Software": None}
+    figure.savefig(content, format=format, metadata=metadata)
+    atomic_write(path, content.getvalue())
+    print(f"wrote {path}")
+
+
+def subplots(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (PAGE_WIDTH, 3), **settings: str
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of a `size` in inches and its axes, `(rows, columns)`.
+
+    Unlike pyplot's function it keeps no list of open figures and opens no window.
+    """
+    figure = Figure(figsize=size)
+    return figure, figure.subplots(rows, columns, squeeze=False, **settings)
+
+
+def image_rows(rows: Mapping[str, Tensor]) -> Figure:
+    """Rows of images below each other, each row with its name; `rows` holds `(N, 1, 32, 32)`."""
+    columns = len(next(iter(rows.values())))
+    size = (PAGE_WIDTH, PAGE_WIDTH / (columns + 1) * len(rows))
+    figure, axes = subplots(len(rows), columns, size)
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    for row_axes, (name, images) in zip(axes, rows.items(), strict=True):
+        for ax, image in zip(row_axes, images, strict=True):
+            ax.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
+
+
+def logarithmic(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, its ticks plain numbers even within one decade."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    subs = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 3)
+    ax.yaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def loss_curves(
+    history: Mapping[str, Mapping[str, Sequence[float]]], terms: Mapping[str, str]
+) -> Figure:
+    """Training and test loss against epochs, from a history as `training.train` leaves it.
+
+    An epoch's training loss is the mean over its batches, so it stands at the middle of the epoch;
+    the test loss is measured before the first epoch and after each. The axes are logarithmic where
+    all values are positive.
+
+    Args:
+        history: of the training.
+        terms: the terms of the loss to show, one panel each, and what their axes are called.
+    """
+    size = (PAGE_WIDTH, 0.8 + 1.8 * len(terms))
+    figure, panels = subplots(len(terms), 1, size, sharex="all")
+    for ax, (term, name) in zip(panels[:, 0], terms.items(), strict=True):
+        train, test = history["train"][term], history["test"][term]
+        ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLOURS[0], label="training")
+        ax.plot(np.arange(len(test)), test, "--", color=COLOURS[1], label="test")
+        ax.set(ylabel=name, xlim=(0, len(train)))
+        if min(*train, *test) > 0:
+            logarithmic(ax)
+        ax.grid(alpha=0.25)
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def spread(places: Tensor, h: Tensor) -> Tensor:
+    """Move `places` `(n, 2)` apart so that names written there do not overlap on a plot of `h`."""
+    low, high = h.min(dim=0).values, h.max(dim=0).values
+    span = (high - low).clamp_min(1e-6)
+    places = (places - low) / span
+    for _ in range(100):
+        apart = places[:, None] - places
+        distance = apart.norm(dim=2, keepdim=True)
+        push = (NAME_DISTANCE - distance).clamp_min(0) / 4 * apart / distance.clamp_min(1e-6)
+        places = places + push.sum(dim=1)
+    return places * span + low
+
+
+def latent_scatter(
+    ax: Axes,
+    h: Tensor,
+    labels: Tensor,
+    axis_names: tuple[str, str] = LATENT_UNITS,
+    among: Tensor | None = None,
+) -> None:
+    """Latents `(N, 2)` as points coloured by label, each digit written near its points' median.
+
+    `among` are all the latents that the axes show, where they show more than `h`. `digit_legend`
+    adds the legend.
+    """
+    size = min(12, 20_000 / len(h))
+    present = labels.unique()
+    for digit in range(10):
+        x, y = h[labels == digit].T.numpy()
+        ax.scatter(x, y, s=size, color=COLOURS[digit], linewidths=0, alpha=0.6, rasterized=True)
+        ax.scatter([], [], s=25, color=COLOURS[digit], label=str(digit))
+    medians = torch.stack([h[labels == digit].median(dim=0).values for digit in present])
+    halo = [patheffects.withStroke(linewidth=2, foreground="w")]
+    for digit, place in zip(
+        present.tolist(), spread(medians, h if among is None else among), strict=True
+    ):
+        text = ax.text(*place.tolist(), str(digit), weight="bold", ha="center", va="center")
+        text.set_path_effects(halo)
+    ax.set(xlabel=axis_names[0], ylabel=axis_names[1])
+
+
+def latent_figure(h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS) -> Figure:
+    """Exercises 2 and 7b: the `latent_scatter` of latents `(N, 2)`, with a legend of the digits."""
+    figure, [[ax]] = subplots(size=(PAGE_WIDTH, 5.2))
+    latent_scatter(ax, h, labels, axis_names)
+    digit_legend(figure, loc="outside center right")
+    return figure
+
+
+def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
+    """Exercise 6: the latents `(N, 2)` of the same images side by side, on the same axes."""
+    size = (PAGE_WIDTH, 3.4)
+    figure, [panels] = subplots(1, len(latents), size, sharex="all", sharey="all")
+    for ax, (name, h) in zip(panels, latents.items(), strict=True):
+        latent_scatter(ax, h, labels, among=torch.cat(list(latents.values())))
+        ax.set_title(name, size=9)
+        ax.label_outer()
+    digit_legend(figure, loc="outside lower center", ncols=10)
+    return figure
+
+
+def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
+    """The loss of the MAP estimates against iterations.
+
+    Args:
+        runs: by name, the loss of each image at each iteration, `(iterations, N)`. Of the first run
+            every image is drawn, of all the mean.
+    """
+    figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.7, 2.9))
+    for number, (name, losses) in enumerate(runs.items()):
+        iteration, colour = np.arange(1, len(losses) + 1), COLOURS[number]
+        if number == 0:
+            ax.plot(iteration, losses, color=colour, linewidth=0.5, alpha=0.5)
+        mean, style = losses.mean(dim=1), ("-", "--")[number]
+        ax.plot(iteration, mean, style, color=colour, linewidth=2, label=name)
+    ax.set(xlabel="iteration", ylabel="MAP loss per image", xscale="log")
+    logarithmic(ax)
+    ax.grid(alpha=0.25)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center")
+    return figure
+
+
+def beta_figure(betas: Sequence[float], psnrs: Sequence[float], noise: float) -> Figure:
+    """PSNR of the MAP estimate against beta; marks the best and the variance of the noise."""
+    figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.7, 2.8))
+    ax.plot(betas, psnrs, ".-", color=COLOURS[0], label="MAP estimate")
+    best = int(np.argmax(psnrs))
+    ax.plot(betas[best], psnrs[best], "o", color=COLOURS[2], markersize=8, label="best of these")
+    ax.axvline(noise**2, color="black", linestyle="--", linewidth=1, label="noise variance")
+    ax.set(xlabel=r"$\beta$", ylabel="PSNR (dB)", xscale="log")
+    ax.grid(alpha=0.25)
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+def digit_legend(figure: Figure, loc: str, ncols: int = 1) -> None:
+    """The legend of a figure's `latent_scatter`, outside its axes."""
+    handles, names = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(handles, names, loc=loc, ncols=ncols, handletextpad=0, columnspacing=1)
+
+
+def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: float) -> Figure:
+    """One group of bars per digit, in percent, with the level that guessing would reach."""
+    figure, [[ax]] = subplots(size=(PAGE_WIDTH, 2.6))
+    width = 0.8 / len(accuracies)
+    for bar, (name, values) in enumerate(accuracies.items()):
+        place = np.arange(10) + width * (bar + 0.5) - 0.4
+        heights = [value or 0 for value in values]
+        ax.bar(place, heights, width, color=COLOURS[bar], edgecolor="white", label=name)
+    ax.axhline(chance, color="black", linestyle="--", linewidth=1, label="chance")
+    ax.set(xlabel="digit", ylabel="correct (%)", xticks=range(10), ylim=(0, 100))
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+def confusion_figure(confusion: Tensor) -> Figure:
+    """Confusion matrix `(10, 10)`: shade is the share of the row, numbers are counts of images."""
+    figure, [[ax]] = subplots(size=(4.4, 3.9))
+    share = 100 * confusion / confusion.sum(dim=1, keepdim=True).clamp_min(1)
+    image = ax.imshow(share.numpy(), cmap="Greys", vmin=0, vmax=100)
+    for i in range(10):
+        for j in range(10):
+            if confusion[i, j]:
+                colour = "white" if share[i, j] > 50 else "black"
+                ax.text(j, i, int(confusion[i, j]), ha="center", va="center", color=colour, size=7)
+    ax.set(xlabel="classified as", ylabel="digit", xticks=range(10), yticks=range(10))
+    figure.colorbar(image, label="share of the digit's images (%)", shrink=0.9)
+    return figure
+
+
+def decoded_images(ax: Axes, grid: DecodedGrid) -> None:
+    """The images of a grid, each centred at the latent that it is decoded from.
+
+    The axes end where the images do.
+    """
+    # An image's rows run downwards and the plot's axis upwards: the largest b comes first.
+    a, b = grid.a, grid.b
+    rows = grid.images.view(len(b), len(a), *grid.images.shape[-2:]).flip(0)
+    mosaic = torch.cat([torch.cat(list(row), dim=1) for row in rows]).numpy()
+    half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2
+    edges = torch.stack([a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b])
+    extent = edges.tolist()
+    ax.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
+    ax.set(xlim=extent[:2], ylim=extent[2:])
+
+
+def grid_figure(grid: DecodedGrid) -> Figure:
+    """Exercises 5 and 7d: the decoded images and, on the same axes, the latents they cover."""
+    size = (PAGE_WIDTH, 3.5)
+    figure, [[left, right]] = subplots(1, 2, size, sharex="all", sharey="all")
+    latent_scatter(right, grid.h, grid.labels, grid.axis_names)
+    points = grid_points(grid.a, grid.b).T.numpy()
+    right.plot(*points, "+", color="black", markersize=3, markeredgewidth=0.5)
+    right.set(ylabel=None)
+    decoded_images(left, grid)
+    left.set(xlabel=grid.axis_names[0], ylabel=grid.axis_names[1])
+    digit_legend(figure, loc="outside lower center", ncols=10)
+    return figure
+
+
+def comparison_figure(grids: Mapping[str, DecodedGrid]) -> Figure:
+    """Exercises 7c and 7e: latent spaces side by side, above each the images decoded from it."""
+    size = (PAGE_WIDTH, 6.2)
+    figure, axes = subplots(2, len(grids), size, sharex="col", sharey="col")
+    for (top, bottom), (name, grid) in zip(axes.T, grids.items(), strict=True):
+        latent_scatter(bottom, grid.h, grid.labels, grid.axis_names)
+        decoded_images(top, grid)
+        top.set_ylabel(grid.axis_names[1])
+        top.set_title(name, size=9)
+    digit_legend(figure, loc="outside lower center", ncols=10)
+    return figure

@@ -1,0 +1,228 @@
+"""Trained models: loaded from their checkpoints, or trained, or trained further."""
+
+import contextlib
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from common.checkpoints import read_checkpoint, training_lock, write_checkpoint
+from common.dataset import Dataset
+from common.distributed import cleanup, log, rank, setup_distributed, world_size
+from common.errors import CheckpointError, TrainingError, UsageError
+from common.files import CHECKPOINT_DIR
+from common.training import RECIPES, History, TrainState, choose_precision, train
+from models import VAE, Autoencoder, kl_divergence
+
+RECIPE_KEYS = ("epochs", "batch_size", "lr")  # the fields of a recipe that options change
+RESUME_KEYS = ("dataset", "training_images", "processes", "precision", "seed", *RECIPE_KEYS)
+DIVERGENCE_FACTOR = 10  # times the loss of the untrained model
+INACTIVE_UNIT_KL = 0.01  # nats; a latent unit below it carries no information
+PROBED_IMAGES = 1000  # are checked for a collapse after every epoch
+
+
+def load_checkpoint(name: str, checkpoint_dir: str | Path) -> tuple[nn.Module, dict]:
+    """Return the model of a checkpoint in eval mode, and the checkpoint.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it cannot be used.
+    """
+    path, recipe = Path(checkpoint_dir) / f"{name}.pt", RECIPES[name]
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; {recipe.script} trains it")
+    model = recipe.model()
+    remedy = f"delete it and run {recipe.script} to train it anew"
+    checkpoint = read_checkpoint(path, model, name, remedy)
+    return model.eval(), checkpoint
+
+
+def load_model(name: str, checkpoint_dir: str | Path = CHECKPOINT_DIR) -> nn.Module:
+    """Return a trained model in eval mode, on the CPU; `name` is a key of `RECIPES`.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it cannot be used.
+    """
+    return load_checkpoint(name, checkpoint_dir)[0]
+
+
+def load_or_train(
+    name: str,
+    data: Dataset,
+    checkpoint_dir: Path,
+    device: torch.device,
+    retrain: bool = False,
+    resume: bool = False,
+    precision: str = "auto",
+    **changes: float,
+) -> tuple[nn.Module, History]:
+    """Return a trained model in eval mode on `device`, and the history of its training.
+
+    Load the checkpoint of `name`; without one, or with `retrain`, train the model and write it. The
+    state of the training is written after every epoch, and `resume` continues from it.
+
+    Args:
+        name: a key of `RECIPES`.
+        data: the training and test images.
+        checkpoint_dir: the folder of the checkpoint.
+        device: where the model is trained and used.
+        retrain: train even if there is a checkpoint.
+        resume: continue an interrupted training.
+        precision: a name for `choose_precision`.
+        changes: replace `epochs`, `batch_size`, `lr` of the recipe, and the `seed`, which is 0.
+
+    Raises:
+        CheckpointError: the checkpoint or the state cannot be used.
+        TrainingError: the training fails, or another run trains the same checkpoint.
+        UsageError: the arguments do not go together, or do not fit the checkpoint or the state.
+        KeyboardInterrupt: Ctrl-C; the message says how to continue.
+    """
+    path = checkpoint_dir / f"{name}.pt"
+    if path.exists() and not (retrain or resume):
+        model, checkpoint = load_checkpoint(name, checkpoint_dir)
+        expected = {"dataset": data.name, **changes}
+        if precision != "auto":
+            expected["precision"] = dtype_name(choose_precision(precision, device))
+        check_settings(path, checkpoint["settings"], expected)
+        cleanup()
+        return model.to(device, memory_format=torch.channels_last), checkpoint["history"]
+
+    device = setup_distributed(device)
+    dtype, seed = choose_precision(precision, device), int(changes.pop("seed", 0))
+    recipe = replace(RECIPES[name], **changes)
+    settings = {
+        "dataset": data.name,
+        "training_images": len(data.labels_train),
+        "processes": world_size(),
+        "precision": dtype_name(dtype),
+        "seed": seed,
+        **{key: getattr(recipe, key) for key in RECIPE_KEYS},
+        "torch": str(torch.__version__),
+    }
+    if recipe.batch_size % world_size():
+        raise UsageError(
+            f"{world_size()} processes cannot share batches of {recipe.batch_size} evenly; "
+            "give another --batch-size"
+        )
+    unfinished = path.with_suffix(".resume.pt")
+    with training_lock(path) if rank() == 0 else contextlib.nullcontext():
+        state = TrainState(recipe, data.x_clean_train, device, seed)
+        if resume:
+            load_state(state, unfinished, name, settings)
+        elif unfinished.exists() and not retrain:
+            raise UsageError(
+                f"a training of {path} was interrupted; continue it with {recipe.script} --resume "
+                "and the same options, or begin anew with --retrain"
+            )
+        log(f"training the {name} on {len(data.labels_train):,} images for {recipe.epochs} epochs")
+        probe = data.x_clean_train[:PROBED_IMAGES].to(device)
+        began, epochs_before = time.monotonic(), state.epoch
+        try:
+            for epoch in train(state, data, dtype):
+                check_training(state, probe)
+                checkpoint = {"name": name, "settings": settings, **state.state_dict()}
+                if rank() == 0:
+                    write_checkpoint(unfinished, checkpoint)
+                per_epoch = (time.monotonic() - began) / (epoch - epochs_before)
+                left = per_epoch * (recipe.epochs - epoch)
+                log(f"{describe_epoch(state)}  {left // 60:.0f} min {left % 60:02.0f} s left")
+        except TrainingError:
+            unfinished.unlink(missing_ok=True)  # continuing would fail in the same way
+            raise
+        except KeyboardInterrupt as interrupt:
+            message = "interrupted before the end of the first epoch"
+            if unfinished.exists():
+                message = f"interrupted; {recipe.script} --resume and the same options continue it"
+            raise KeyboardInterrupt(message) from interrupt
+        cleanup()
+        weights = {key: value.cpu().contiguous() for key, value in state.model.state_dict().items()}
+        content = {"name": name, "model": weights, "history": state.history, "settings": settings}
+        write_checkpoint(path, content)
+        unfinished.unlink()
+    return state.model.eval(), state.history
+
+
+def check_settings(path: Path, found: dict, expected: dict) -> None:
+    """Raise a UsageError unless the settings `found` in a checkpoint are those `expected`."""
+    for key, value in expected.items():
+        if found.get(key) != value:
+            raise UsageError(
+                f"{path} was trained with {key.replace('_', ' ')} {found.get(key)}, not {value}; "
+                "give --retrain to train anew, or another --checkpoint-dir"
+            )
+
+
+def load_state(state: TrainState, path: Path, name: str, settings: dict) -> None:
+    """Let `state` continue the interrupted training that left the file `path`.
+
+    Raises:
+        CheckpointError: the file cannot be used.
+        UsageError: there is no such file, or its training had other settings.
+    """
+    if not path.exists():
+        raise UsageError(f"there is no interrupted training to resume ({path})")
+    remedy = "give --retrain to begin anew"
+    checkpoint = read_checkpoint(path, state.model, name, remedy)
+    check_settings(path, checkpoint["settings"], {key: settings[key] for key in RESUME_KEYS})
+    try:
+        state.load_state_dict(checkpoint)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not fit this version; {remedy}") from error
+
+
+def check_training(state: TrainState, x: Tensor) -> None:
+    """Raise a TrainingError if the training has diverged or the model has collapsed on `x`."""
+    train_loss, test_loss = state.history["train"]["loss"][-1], state.history["test"]["loss"]
+    largest = DIVERGENCE_FACTOR * max(1.0, abs(test_loss[0]))
+    if math.isfinite(train_loss) and test_loss[-1] < largest:
+        problem = find_collapse(state.model, x)
+    else:
+        problem = f"the loss is {test_loss[-1]:.4g}: the training has diverged"
+    if problem:
+        raise TrainingError(
+            f"after epoch {state.epoch} {problem}; this training is not kept; "
+            f"try a learning rate below {state.recipe.lr:g} or another --seed"
+        )
+
+
+@torch.no_grad()
+def find_collapse(model: nn.Module, x: Tensor) -> str | None:
+    """Return what is wrong with a model that maps all images `x` to the same output, else None.
+
+    In the autoencoder both latent units must depend on the image, in a VAE at least two: with many
+    latent units, some may stay inactive. Nothing is sampled, so that the training is not changed.
+    """
+    if isinstance(model, VAE):
+        h, x_std = model.encoder.layers(x).chunk(2, dim=1)
+        kl = kl_divergence(h.reshape(-1, 1), x_std.reshape(-1, 1)).view_as(h)
+        if (kl.mean(dim=0) > INACTIVE_UNIT_KL).sum() < 2:
+            return "the decoder ignores the latent: its KL divergence is 0"
+        output = model.decode(h)
+    elif isinstance(model, Autoencoder):
+        h = model.encode(x)
+        for unit in is_constant(h).nonzero():
+            return f"latent unit {unit.item() + 1} is the same for every image: its ReLU is dead"
+        output = model.decode(h)
+    else:
+        output = model(x)
+    return "the output is the same for every image" if is_constant(output).all() else None
+
+
+def is_constant(y: Tensor) -> Tensor:
+    """Return which of the numbers `y` `(N, ...)` hardly depend on the image, bool `(numbers,)`."""
+    return y.flatten(1).std(dim=0) < 1e-3
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a data type without `torch.`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def describe_epoch(state: TrainState) -> str:
+    """Return the number of the last epoch and its losses."""
+    losses = (state.history[part]["loss"][-1] for part in ("train", "test"))
+    return "epoch {:2d}/{}  train loss {:.4f}  test loss {:.4f}".format(
+        state.epoch, state.recipe.epochs, *losses
+    )

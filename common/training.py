@@ -1,0 +1,249 @@
+"""The recipes of the models and the training loop that follows them."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import models
+from common.augmentation import random_affine
+from common.dataset import Dataset
+from common.distributed import all_gather, rank, world_size, wrap_ddp
+from common.initialization import init_weights
+
+# A loss takes (model, images, labels) and returns its named terms; "loss" is minimised.
+Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
+History = dict[str, dict[str, list[float]]]
+
+INIT_IMAGES = 1024
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained: with AdamW (Loshchilov and Hutter, 2019) and a one-cycle schedule.
+
+    The learning rate rises to `lr` over the first 30 % of the steps and falls to zero over the
+    rest, while beta1 falls from 0.95 to 0.85 and rises again (Smith and Topin, 2018).
+    """
+
+    script: str  # the command that trains the model
+    model: Callable[[], nn.Module]
+    loss: Loss
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float = 0.0
+    augment: Callable[[Tensor], Tensor] | None = None  # changes each batch of training images
+    init: Callable[[nn.Module, Tensor], None] = init_weights
+
+
+# studies/README.md shows which of these choices were compared, on held-out training images.
+RECIPES = {
+    "autoencoder": Recipe(
+        script="ex1_autoencoder.py",
+        model=models.Autoencoder,
+        loss=models.autoencoder_loss,
+        epochs=60,
+        batch_size=32,  # compared with 64
+        lr=4e-3,
+    ),
+    "classifier": Recipe(
+        script="ex4_classifier.py",
+        model=models.Classifier,
+        loss=models.classifier_loss,
+        epochs=20,
+        batch_size=64,
+        lr=5e-3,
+        weight_decay=0.1,  # compared with none
+    ),
+    "classifier_augmented": Recipe(
+        script="ex4_classifier.py --augment",
+        model=models.Classifier,
+        loss=models.classifier_loss,
+        epochs=40,  # twice as many, since no image comes twice
+        batch_size=64,
+        lr=5e-3,
+        augment=random_affine,
+    ),
+    "vae2": Recipe(
+        script="ex7_vae.py",
+        model=partial(models.VAE, latent_size=2),
+        loss=models.vae_loss,
+        epochs=30,  # the assignment's minimum
+        batch_size=128,
+        lr=4e-3,
+        weight_decay=0.1,
+    ),
+    "vae16": Recipe(
+        script="ex8_map_denoise.py",
+        model=partial(models.VAE, latent_size=16),
+        loss=models.vae_loss,
+        epochs=80,
+        batch_size=64,  # compared with 128: a lower error
+        lr=4e-3,
+        weight_decay=0.05,
+        augment=partial(random_affine, strength=0.5),
+    ),
+}
+
+
+class TrainState:
+    """What a training changes, and all that it needs to continue after an interruption.
+
+    Args:
+        recipe: the recipe.
+        images: the training images `(N, 1, 32, 32)`.
+        device: where the model is trained.
+        seed: of the initial weights, the order of the images and all random numbers.
+    """
+
+    def __init__(self, recipe: Recipe, images: Tensor, device: torch.device, seed: int = 0):
+        torch.manual_seed(seed)
+        self.recipe, self.device = recipe, device
+        self.order = torch.Generator().manual_seed(seed)
+        self.history: History = {"train": {}, "test": {}}
+        self.model = recipe.model()
+        chosen = torch.randperm(len(images), generator=self.order)[:INIT_IMAGES]
+        recipe.init(self.model, images[chosen])
+        self.model.to(device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=recipe.lr,
+            betas=(0.95, 0.99),  # the schedule moves the first
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        steps = recipe.epochs * -(-len(images) // recipe.batch_size)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.lr, steps)
+        if rank() > 0:
+            torch.manual_seed(seed + rank())  # other samples than the first process
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return len(self.history["train"].get("loss", []))
+
+    def record(self, part: str, terms: dict[str, float]) -> None:
+        """Append the loss terms of an epoch to the history of `part`, `"train"` or `"test"`."""
+        for term, value in terms.items():
+            self.history[part].setdefault(term, []).append(value)
+
+    def state_dict(self) -> dict:
+        """Return the state; on the CPU a training continues from it bit for bit."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "order": self.order.get_state(),
+            "random": all_gather(torch.get_rng_state()),
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from what `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.order.set_state(state["order"])
+        torch.set_rng_state(state["random"][rank()])
+        self.history = state["history"]
+
+
+def train(
+    state: TrainState, data: Dataset, precision: torch.dtype = torch.float32
+) -> Iterator[int]:
+    """Train `state.model` on the training images of `data`; yield the number of each epoch.
+
+    `state.history["train"]` gets the mean of each loss term over the batches of every epoch,
+    `state.history["test"]` its mean over the test images before the first epoch and after each.
+    The layers compute in `precision` while training; weights, loss and evaluation are float32.
+    """
+    recipe, device, model = state.recipe, state.device, wrap_ddp(state.model)
+    images, labels = data.x_clean_train, data.labels_train
+    test = (recipe.loss, data.x_clean_test, data.labels_test, device)
+    if not state.history["test"]:
+        state.record("test", evaluate(state.model, *test))
+    for epoch in range(state.epoch + 1, recipe.epochs + 1):
+        model.train()
+        sums: dict[str, Tensor | float] = defaultdict(float)
+        order = torch.randperm(len(images), generator=state.order)
+        skip_dataloader_draws(len(images), state.order)
+        order = torch.cat([order, order[: -len(order) % world_size()]])  # an equal number for each
+        bar = {"leave": False, "delay": 2, "disable": rank() > 0 or None}
+        for batch in tqdm(order.split(recipe.batch_size), f"epoch {epoch}/{recipe.epochs}", **bar):
+            batch = batch[rank() :: world_size()]
+            x, y = images[batch].to(device), labels[batch].to(device)
+            if recipe.augment:
+                x = recipe.augment(x)
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                terms = recipe.loss(model, x, y)
+            state.optimizer.zero_grad()
+            terms["loss"].backward()
+            state.optimizer.step()
+            state.schedule.step()
+            for term, value in terms.items():
+                sums[term] += value.detach() * len(x)
+        n = len(order) // world_size()
+        every = all_gather({term: value.item() / n for term, value in sums.items()})
+        test_terms = evaluate(state.model, *test)
+        state.record("train", {term: sum(p[term] for p in every) / len(every) for term in sums})
+        state.record("test", test_terms)
+        yield epoch
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, loss: Loss, images: Tensor, labels: Tensor, device: torch.device
+) -> dict[str, float]:
+    """Return the mean of each term of `loss` over all images, in eval mode and float32."""
+    model.eval()
+    sums: dict[str, float] = defaultdict(float)
+    skip_dataloader_draws()
+    batches = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
+    for x, y in batches:
+        for term, value in loss(model, x.to(device), y.to(device)).items():
+            sums[term] += value.item() * len(x)
+    return {term: value / len(images) for term, value in sums.items()}
+
+
+def skip_dataloader_draws(images: int = 0, order: torch.Generator | None = None) -> None:
+    """Draw what a DataLoader draws besides the order: the committed weights depend on it."""
+    torch.empty((), dtype=torch.int64).random_()
+    torch.randperm(images, generator=order)
+
+
+def fit(
+    recipe: Recipe,
+    data: Dataset,
+    device: torch.device,
+    seed: int = 0,
+    precision: torch.dtype = torch.float32,
+) -> TrainState:
+    """Train a model from start to end without writing anything."""
+    state = TrainState(recipe, data.x_clean_train, device, seed)
+    for _epoch in train(state, data, precision):
+        pass
+    state.model.eval()
+    return state
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the data type of the layers while training, by its name.
+
+    `"auto"` is bfloat16 where `device` has instructions for it, else float32.
+    """
+    if name != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        native = any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    else:
+        native = False
+    return torch.bfloat16 if native else torch.float32

@@ -1,0 +1,109 @@
+"""Build REPORT.md from report/template.md, the numbers in the json files and the code itself.
+
+    python -m report.build
+
+The template is a Jinja template with the prose; numbers and code are inserted when the report is
+built.
+"""
+
+import ast
+import json
+import textwrap
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined, TemplateError
+
+from common.errors import ScriptError, run_script
+from common.files import PROJECT, atomic_write
+from common.tables import fixed, format_table
+from common.training import RECIPES
+
+TEMPLATE = PROJECT / "report" / "template.md"
+
+
+class ReportError(ScriptError):
+    """The report cannot be built."""
+
+
+def existing(path: Path) -> Path:
+    """Return `path`; raise a ReportError if it does not exist."""
+    if not path.exists():
+        raise ReportError(f"{path} does not exist; run make figures, make studies or make train")
+    return path
+
+
+def code(file: str, name: str, part: str = "") -> str:
+    """Return the source of the function or class `name` of `file`, without its docstring.
+
+    With `part`, only its paragraph that begins with a comment beginning with `part`.
+
+    Raises:
+        ReportError: there is no such source.
+    """
+    lines = (PROJECT / file).read_text(encoding="utf-8").splitlines()
+    node: ast.AST = ast.parse("\n".join(lines))
+    try:
+        for step in name.split("."):
+            (node,) = (n for n in ast.iter_child_nodes(node) if getattr(n, "name", "") == step)
+        skipped = range(0)
+        if ast.get_docstring(node) is not None:
+            skipped = range(node.body[0].lineno, node.body[0].end_lineno + 1)
+        chosen = (n for n in range(node.lineno, node.end_lineno + 1) if n not in skipped)
+        text = textwrap.dedent("\n".join(lines[n - 1] for n in chosen)).replace("\n\n\n", "\n\n")
+        if part:
+            paragraphs = [textwrap.dedent(paragraph) for paragraph in text.split("\n\n")]
+            (text,) = (p for p in paragraphs if p.startswith(f"# {part}"))
+    except ValueError as error:
+        raise ReportError(f"{TEMPLATE} quotes {name} {part} of {file}: not found once") from error
+    return f"```python\n{text}\n```"
+
+
+def build(template: str, root: Path) -> str:
+    """Return the report's text, with the figures and numbers below the folder `root`.
+
+    Raises:
+        ReportError: a figure, a number or a piece of code is missing.
+    """
+    order: list[str] = []  # of the figures
+
+    def numbers(name: str) -> dict:
+        return json.loads(existing(root / f"{name}.json").read_text(encoding="utf-8"))
+
+    def figure(name: str, caption: str) -> str:
+        existing(root / f"{name}.png")
+        if name not in order:
+            order.append(name)
+        return f"![{Path(name).name}]({name}.png)\n\n*{ref(name)}. {caption}*"
+
+    def ref(name: str) -> str:
+        return f"Figure {order.index(name) + 1 if name in order else '?'}"
+
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals |= {
+        "numbers": numbers,
+        "figure": figure,
+        "ref": ref,
+        "code": code,
+        "table": format_table,
+        "fixed": fixed,
+        "recipes": RECIPES,
+    }
+    try:
+        compiled = environment.from_string(template)
+        compiled.render()  # numbers the figures, which the text may mention before they come
+        text = compiled.render() + "\n"
+    except (TemplateError, ValueError) as error:
+        raise ReportError(f"{TEMPLATE}: {error}; run make figures and make studies") from error
+    if "Figure ?" in text:
+        raise ReportError(f"{TEMPLATE} refers to a figure that it does not show")
+    return text
+
+
+def main() -> None:
+    text = build(TEMPLATE.read_text(encoding="utf-8"), PROJECT)
+    atomic_write(PROJECT / "REPORT.md", text.encode())
+    print(f"wrote {PROJECT / 'REPORT.md'}")
+
+
+if __name__ == "__main__":
+    run_script(main)
