@@ -6,7 +6,8 @@ scikit-learn's bundled handwritten digits take the place of MNIST where it canno
 import hashlib
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
@@ -22,7 +23,7 @@ from common.files import DATA_DIR
 
 NOISE = 0.25  # standard deviation; the assignment's 0.5 is on pixels in [-1, 1]
 IMAGE_SIZE = 32  # five halvings bring 32x32 to the 2x1 latent of exercise 1
-MNIST_EXAMPLES = (10, 14, 1, 18, 19, 15, 11, 17, 61, 12)  # the course's test images, 0 to 9
+MNIST_EXAMPLES = [10, 14, 1, 18, 19, 15, 11, 17, 61, 12]  # the course's test images, 0 to 9
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
 
 MNIST_SHA256 = {
@@ -32,85 +33,49 @@ MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 
-Split = tuple[Tensor, Tensor]  # images float32 `(N, 1, 32, 32)` in [0, 1], labels int64 `(N,)`
 
-
+@dataclass
 class Dataset:
-    """The nine tensors of the assignment, each computed on first use.
+    """The nine tensors of the assignment.
 
-    `x_clean_*` and `x_noisy_*` are float32 `(N, 1, 32, 32)`: clean images lie in [0, 1], noisy ones
-    are clean ones plus Gaussian noise, not clipped. `labels_*` are int64 `(N,)`. The ten examples
-    are test images, one of each digit from 0 to 9; images and labels stay together.
-
-    Args:
-        name: `"mnist"` or `"digits"`.
-        read: `read(train)` returns the training or the test split.
-        examples: returns the examples' indices in the test split from its labels.
-        noise: standard deviation of the noise, on the [0, 1] scale of the pixels.
-        seed: seed of the noise.
-        limit: keep only the first `limit` training images; None keeps all.
+    Images are float32 `(N, 1, 32, 32)`, the clean ones in [0, 1]; noisy ones are clean ones plus
+    Gaussian noise, not clipped. Labels are int64 `(N,)`. The ten examples are test images, one of
+    each digit from 0 to 9; images and labels stay together.
     """
 
-    def __init__(
-        self,
-        name: str,
-        read: Callable[[bool], Split],
-        examples: Callable[[Tensor], Tensor],
-        noise: float,
-        seed: int,
-        limit: int | None,
-    ):
-        self.name, self.noise = name, noise
-        self._read, self._examples, self._seed, self._limit = read, examples, seed, limit
+    name: str  # "mnist" or "digits"
+    x_clean_train: Tensor
+    labels_train: Tensor
+    x_clean_test: Tensor
+    labels_test: Tensor
+    examples: Sequence[int]  # their indices in the test images
+    noise: float  # standard deviation
+    seed: int  # of the noise
 
-    @cached_property
-    def _train(self) -> Split:
-        images, labels = self._read(True)
-        return images[: self._limit], labels[: self._limit]
-
-    @cached_property
-    def _test(self) -> Split:
-        return self._read(False)
-
-    def _add_noise(self, x_clean: Tensor, seed: int) -> Tensor:
-        noise = torch.randn(x_clean.shape, generator=torch.Generator().manual_seed(seed))
-        return x_clean + self.noise * noise
-
-    @property
-    def x_clean_train(self) -> Tensor:
-        return self._train[0]
-
-    @property
-    def labels_train(self) -> Tensor:
-        return self._train[1]
+    def add_noise(self, x_clean: Tensor, seed: int) -> Tensor:
+        """Return `x_clean` plus Gaussian noise."""
+        generator = torch.Generator().manual_seed(seed)
+        return x_clean + self.noise * torch.randn(x_clean.shape, generator=generator)
 
     @cached_property
     def x_noisy_train(self) -> Tensor:
-        return self._add_noise(self.x_clean_train, 2 * self._seed + 1)
-
-    @property
-    def x_clean_test(self) -> Tensor:
-        return self._test[0]
-
-    @property
-    def labels_test(self) -> Tensor:
-        return self._test[1]
+        return self.add_noise(self.x_clean_train, 2 * self.seed + 1)
 
     @cached_property
     def x_noisy_test(self) -> Tensor:
-        return self._add_noise(self.x_clean_test, 2 * self._seed)
+        return self.add_noise(self.x_clean_test, 2 * self.seed)
 
     @property
     def x_clean_example(self) -> Tensor:
-        return self.x_clean_test[self._examples(self.labels_test)]
+        return self.x_clean_test[self.examples]
 
     @property
     def x_noisy_example(self) -> Tensor:
-        return self.x_noisy_test[self._examples(self.labels_test)]
+        return self.x_noisy_test[self.examples]
 
     @property
     def labels_example(self) -> Tensor:
-        return self.labels_test[self._examples(self.labels_test)]
+        return self.labels_test[self.examples]
 
 
 def resize(images: Tensor) -> Tensor:
@@ -177,14 +142,19 @@ def load_mnist(
     """
     download(data_dir)
     raw = Path(data_dir) / "MNIST" / "raw"
-    files = {name: read_idx_file(raw / name) for name in MNIST_SHA256}
-
-    def read(train: bool) -> Split:
-        part = "train" if train else "t10k"
-        images, labels = files[f"{part}-images-idx3-ubyte"], files[f"{part}-labels-idx1-ubyte"]
-        return resize(images).div_(255), labels.long()
-
-    return Dataset("mnist", read, lambda _: torch.tensor(MNIST_EXAMPLES), noise, seed, limit)
+    images_train, labels_train, images_test, labels_test = (
+        read_idx_file(raw / name) for name in MNIST_SHA256
+    )
+    return Dataset(
+        "mnist",
+        resize(images_train[:limit]).div_(255),
+        labels_train[:limit].long(),
+        resize(images_test).div_(255),
+        labels_test.long(),
+        MNIST_EXAMPLES,
+        noise,
+        seed,
+    )
 
 
 def load_digits(noise: float = NOISE, seed: int = 0, limit: int | None = None) -> Dataset:
@@ -195,19 +165,20 @@ def load_digits(noise: float = NOISE, seed: int = 0, limit: int | None = None) -
     from sklearn.datasets import load_digits as load_bundled  # takes seconds to import
     from sklearn.model_selection import train_test_split
 
-    images, labels = load_bundled(return_X_y=True)
+    images, labels = (torch.from_numpy(array) for array in load_bundled(return_X_y=True))
     images_train, images_test, labels_train, labels_test = train_test_split(
-        images.reshape(-1, 8, 8), labels, test_size=0.2, stratify=labels, random_state=0
+        images.view(-1, 8, 8), labels, test_size=0.2, stratify=labels, random_state=0
     )
-
-    def read(train: bool) -> Split:
-        images, labels = (images_train, labels_train) if train else (images_test, labels_test)
-        return resize(torch.from_numpy(images)).div_(16), torch.from_numpy(labels).long()
-
-    def first_of_each_digit(labels: Tensor) -> Tensor:
-        return torch.stack([(labels == digit).nonzero()[0, 0] for digit in range(10)])
-
-    return Dataset("digits", read, first_of_each_digit, noise, seed, limit)
+    return Dataset(
+        "digits",
+        resize(images_train[:limit]).div_(16),
+        labels_train[:limit],
+        resize(images_test).div_(16),
+        labels_test,
+        [(labels_test == digit).nonzero()[0, 0].item() for digit in range(10)],
+        noise,
+        seed,
+    )
 
 
 def load_dataset(

@@ -8,7 +8,6 @@ of the autoencoder whose first upsampling, not its last, is the one that doubles
 
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +59,8 @@ def main() -> None:
     if options.narrow_first:
         changes["model"] = NarrowFirst
     data = load_mnist(options.data_dir)
-    split = SimpleNamespace(
+    split = replace(
+        data,
         x_clean_train=data.x_clean_train[:-VALIDATION],
         labels_train=data.labels_train[:-VALIDATION],
         x_clean_test=data.x_clean_train[-VALIDATION:],

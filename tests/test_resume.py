@@ -17,7 +17,7 @@ from common.dataset import load_digits
 from common.pretrained import load_checkpoint, load_or_train
 
 ROOT = Path(__file__).resolve().parent.parent
-KILLS, EPOCHS = 20, 60  # a kill costs an epoch or two
+KILLS, EPOCHS = 10, 30  # a kill costs an epoch or two
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,7 +34,7 @@ def training(folder: Path) -> None:
     load_or_train("vae2", data, folder, cpu, resume=resume, **changes)
 
 
-def test_a_training_killed_twenty_times_ends_with_the_weights_of_one_left_alone(tmp_path):
+def test_a_training_killed_ten_times_ends_with_the_weights_of_one_left_alone(tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["common.pretrained", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo"]
@@ -75,7 +75,7 @@ def test_a_training_killed_twenty_times_ends_with_the_weights_of_one_left_alone(
 
 def test_ctrl_c_says_on_one_line_how_to_continue_and_resume_continues(tmp_path):
     command = [sys.executable, str(ROOT / "ex1_autoencoder.py"), "--dataset", "digits"]
-    command += ["--limit", "320", "--epochs", "12", f"--figures-dir={tmp_path}/figures"]
+    command += ["--limit", "96", "--epochs", "20", f"--figures-dir={tmp_path}/figures"]
     command += [f"--checkpoint-dir={tmp_path}/checkpoints"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -97,8 +97,8 @@ def test_ctrl_c_says_on_one_line_how_to_continue_and_resume_continues(tmp_path):
         [*command, "--resume"], env=environment, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
-    assert "epoch  2/12" not in done.stderr
-    assert "epoch 12/12" in done.stderr
+    assert "epoch  2/20" not in done.stderr
+    assert "epoch 20/20" in done.stderr
     (folder,) = tmp_path.glob("checkpoints/digits/*/*")
     assert [path.name for path in folder.iterdir()] == ["autoencoder.pt"]
 

@@ -128,6 +128,7 @@ def test_the_numbers_printed_are_the_numbers_written(checkpoints, tmp_path, caps
         assert f"{numbers[f'mse_{part}']:.5f}" in printed
 
 
+@pytest.mark.slow
 def test_noise_and_beta_keep_to_folders_of_their_own(checkpoints, tmp_path, quick_map):
     main = importlib.import_module("ex8_map_denoise").main
     main([*options(tmp_path), "--test-set", "--noise", "0.1", "--beta", "0.02"])
@@ -197,8 +198,8 @@ def test_without_mnist_and_without_internet_the_script_goes_on_with_the_digits(t
         "torchvision.datasets.MNIST.mirrors = ['http://127.0.0.1:9/']\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "import ex1_autoencoder\n"
-        "ex1_autoencoder.main(['--epochs=1', '--limit=64', '--data-dir=data', '--checkpoint-dir=checkpoints',"
-        " '--figures-dir=figures'])\n"
+        "ex1_autoencoder.main(['--epochs=1', '--limit=64', '--data-dir=data',"
+        " '--checkpoint-dir=checkpoints', '--figures-dir=figures'])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100

@@ -101,6 +101,7 @@ def test_auto_precision_is_bfloat16_where_the_processor_has_it(cpu, monkeypatch)
         assert choose_precision("bf16", cpu) == torch.bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["autoencoder", "classifier", "vae2"])
 def test_bfloat16_trains_to_about_the_same_loss_and_leaves_float32_weights(few_digits, cpu, name):
     recipe = replace(RECIPES[name], epochs=3, batch_size=16)
