@@ -3,6 +3,7 @@
 import contextlib
 import io
 import textwrap
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from common.files import atomic_write
 
 
 def write_checkpoint(path: Path, checkpoint: dict) -> None:
-    """Write what `read_checkpoint` reads: `name`, `model`, `history`, `settings` and others."""
+    """Write what `read_checkpoint` reads."""
     content = io.BytesIO()
     torch.save(checkpoint, content)
     atomic_write(path, content.getvalue())
@@ -24,25 +25,30 @@ def write_checkpoint(path: Path, checkpoint: dict) -> None:
 def read_checkpoint(path: Path, model: nn.Module, name: str, remedy: str) -> dict:
     """Load the weights of a checkpoint into `model` and return all that the file holds.
 
-    Only tensors, numbers and text are read, no objects.
+    The file is a zip archive with checksums. Only tensors, numbers and text are read, no objects.
 
     Args:
         path: the file.
-        model: gets the weights.
+        model: gets the weights; its `repr` has to be the one that was saved.
         name: the name that the checkpoint is to have.
         remedy: ends the message of an error.
 
     Raises:
-        CheckpointError: the file is damaged, or of another model than `name`.
+        CheckpointError: the file is damaged, or of another model.
     """
     with path.open("rb") as file:
         try:
+            if zipfile.ZipFile(file).testzip():
+                raise zipfile.BadZipFile
+            file.seek(0)
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # the zip and pickle readers raise many types
             raise CheckpointError(f"{path} is damaged or not a checkpoint; {remedy}") from error
     try:
         if checkpoint["name"] != name:
             raise ValueError(f"it holds {checkpoint['name']!r}, expected {name!r}")
+        if checkpoint["architecture"] != repr(model):
+            raise ValueError("models.py defines another network")
         model.load_state_dict(checkpoint["model"])
         checkpoint["history"]["test"], checkpoint["settings"]["dataset"]
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -53,7 +59,7 @@ def read_checkpoint(path: Path, model: nn.Module, name: str, remedy: str) -> dic
 
 @contextlib.contextmanager
 def training_lock(path: Path) -> Iterator[None]:
-    """Keep other runs from training the checkpoint at `path`.
+    """Keep other runs from training the checkpoint at `path`; remove its half-written files.
 
     The operating system releases the lock when the process ends.
 
@@ -68,6 +74,8 @@ def training_lock(path: Path) -> Iterator[None]:
         raise TrainingError(
             f"another run is training {path}; wait for it, or give another --checkpoint-dir"
         ) from error
+    for half_written in path.parent.glob(f".{path.stem}.*part"):
+        half_written.unlink()
     try:
         yield
     finally:

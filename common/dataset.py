@@ -110,7 +110,6 @@ def download(data_dir: str | Path) -> None:
         return
     from torchvision.datasets import MNIST  # takes seconds to import
 
-    timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
         with FileLock(Path(data_dir) / ".download.lock"):  # another script may be downloading
@@ -121,8 +120,6 @@ def download(data_dir: str | Path) -> None:
             f"MNIST is not in {raw} and cannot be downloaded ({reason}); "
             "data/README.md names the files to put there"
         ) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
 
 
 def load_mnist(

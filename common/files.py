@@ -21,6 +21,9 @@ def atomic_write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # a power failure after the renaming leaves the whole file
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # the error of a full disk names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

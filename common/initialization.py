@@ -44,12 +44,12 @@ def lsuv_init(
     return x
 
 
-def init_weights(model: nn.Module, x: Tensor) -> None:
+def init_weights(model: nn.Module, x: Tensor, latent_mean: float = 2.0) -> None:
     """Initialise `model` from training images `x` `(N, 1, 32, 32)`.
 
-    The autoencoder's two halves end in ReLUs, and what these clip is lost to the whole network. So
-    the latent starts at a mean of two standard deviations, which clips about one value in forty,
-    and the output starts near the mean pixel.
+    Both halves of the autoencoder end in a ReLU, and a value that it clips carries no information
+    and no gradient. So the latent starts at a mean of `latent_mean` standard deviations, and the
+    output near the mean pixel.
 
     The VAE's means start with the prior's spread and its standard deviations at about a third of
     that, so that the latent carries information from the first step on. From PyTorch's default
@@ -57,7 +57,7 @@ def init_weights(model: nn.Module, x: Tensor) -> None:
     """
     if isinstance(model, Autoencoder):
         encoder, decoder = model.encoder.layers, model.decoder.layers
-        targets = {encoder[-3]: (2.0, 1.0), decoder[-3]: (x.mean().item(), 0.1)}
+        targets = {encoder[-3]: (latent_mean, 1.0), decoder[-3]: (x.mean().item(), 0.1)}
         lsuv_init([*encoder, *decoder], x, targets)
     elif isinstance(model, Classifier):
         layers = [*model.features, model.flatten, model.dense]

@@ -1,6 +1,7 @@
 """The command-line options that the scripts share."""
 
 import argparse
+import tempfile
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -100,8 +101,7 @@ def make_parser(description: str, trains: bool = False, noise: bool = False) -> 
         add(
             "--precision",
             choices=("auto", "fp32", "bf16"),
-            default="auto",
-            help="of the layers; auto: bf16 where the processor or the GPU has instructions for it",
+            help="of the layers; auto, the default: bf16 where the device has instructions for it",
         )
     return parser
 
@@ -134,14 +134,15 @@ def read_options(parser: Parser, argv: list[str] | None) -> Namespace:
     def own_folder(*names: str) -> Path:
         return Path(*(f"{n.replace('_', '-')}-{given[n]}" for n in names if n in given))
 
-    recipe = ("epochs", "batch_size", "lr", "seed")
+    recipe = ("epochs", "batch_size", "lr", "seed", "precision")
     data_dir = own_folder("limit")
     if options.data.name != "mnist":
         data_dir = options.data.name / data_dir
     options.checkpoint_dir /= data_dir
     options.model_dir = options.checkpoint_dir / own_folder(*recipe)
     options.figures_dir /= data_dir / own_folder(*recipe, "noise", "beta")
-    options.figures_dir.mkdir(parents=True, exist_ok=True)  # fail before the work, not after
-    names = ("retrain", "resume", "precision", *recipe)
+    options.figures_dir.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=options.figures_dir).close()  # fail before the work, not after
+    names = ("retrain", "resume", *recipe)
     options.training = {name: given[name] for name in names if name in given}
     return options

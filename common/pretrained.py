@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from common.dataset import Dataset
 from common.distributed import cleanup, log, rank, setup_distributed, world_size
 from common.errors import CheckpointError, TrainingError, UsageError
 from common.files import CHECKPOINT_DIR
-from common.training import RECIPES, History, TrainState, choose_precision, train
+from common.training import RECIPES, History, Recipe, TrainState, choose_precision, train
 from models import VAE, Autoencoder, kl_divergence
 
 RECIPE_KEYS = ("epochs", "batch_size", "lr")  # the fields of a recipe that options change
@@ -80,68 +81,91 @@ def load_or_train(
         KeyboardInterrupt: Ctrl-C; the message says how to continue.
     """
     path = checkpoint_dir / f"{name}.pt"
+    unfinished, script = path.with_suffix(".resume.pt"), RECIPES[name].script
     if path.exists() and not (retrain or resume):
         model, checkpoint = load_checkpoint(name, checkpoint_dir)
-        expected = {"dataset": data.name, **changes}
-        if precision != "auto":
-            expected["precision"] = dtype_name(choose_precision(precision, device))
-        check_settings(path, checkpoint["settings"], expected)
+        check_settings(path, checkpoint["settings"], {"dataset": data.name, **changes})
+        if unfinished.exists():
+            log(f"{unfinished} is an interrupted training; {script} --resume continues it")
         cleanup()
         return model.to(device, memory_format=torch.channels_last), checkpoint["history"]
 
     device = setup_distributed(device)
     dtype, seed = choose_precision(precision, device), int(changes.pop("seed", 0))
     recipe = replace(RECIPES[name], **changes)
-    settings = {
-        "dataset": data.name,
-        "training_images": len(data.labels_train),
-        "processes": world_size(),
-        "precision": dtype_name(dtype),
-        "seed": seed,
-        **{key: getattr(recipe, key) for key in RECIPE_KEYS},
-        "torch": str(torch.__version__),
-    }
+    settings = training_settings(recipe, data, seed, dtype)
+    with training_lock(path) if rank() == 0 else contextlib.nullcontext():
+        state = TrainState(recipe, data.x_clean_train, device, seed)
+        if resume:
+            settings["seconds"] = load_state(state, unfinished, name, settings)
+        elif unfinished.exists() and not retrain:
+            raise UsageError(
+                f"a training of {path} was interrupted; continue it with {script} --resume and "
+                "the same options, or begin anew with --retrain"
+            )
+        log(f"training the {name} on {len(data.labels_train):,} images for {recipe.epochs} epochs")
+        head = {"name": name, "architecture": repr(state.model), "settings": settings}
+        probe = data.x_clean_train[:PROBED_IMAGES].to(device)
+        began = time.monotonic() - settings["seconds"]
+        with interruptions_explained(unfinished, script):
+            for _ in train(state, data, dtype):
+                check_training(state, probe)
+                settings["seconds"] = time.monotonic() - began
+                content = head | state.state_dict()
+                if rank() == 0:
+                    write_checkpoint(unfinished, content)
+                log(describe_epoch(state, settings["seconds"]))
+            cleanup()
+            weights = {k: w.cpu().contiguous() for k, w in state.model.state_dict().items()}
+            write_checkpoint(path, {**head, "model": weights, "history": state.history})
+        unfinished.unlink()
+    return state.model.eval(), state.history
+
+
+def training_settings(recipe: Recipe, data: Dataset, seed: int, precision: torch.dtype) -> dict:
+    """Return the settings of a training, as its checkpoint keeps them.
+
+    Raises:
+        UsageError: the processes cannot share a batch evenly.
+    """
     if recipe.batch_size % world_size():
         raise UsageError(
             f"{world_size()} processes cannot share batches of {recipe.batch_size} evenly; "
             "give another --batch-size"
         )
-    unfinished = path.with_suffix(".resume.pt")
-    with training_lock(path) if rank() == 0 else contextlib.nullcontext():
-        state = TrainState(recipe, data.x_clean_train, device, seed)
-        if resume:
-            load_state(state, unfinished, name, settings)
-        elif unfinished.exists() and not retrain:
-            raise UsageError(
-                f"a training of {path} was interrupted; continue it with {recipe.script} --resume "
-                "and the same options, or begin anew with --retrain"
-            )
-        log(f"training the {name} on {len(data.labels_train):,} images for {recipe.epochs} epochs")
-        probe = data.x_clean_train[:PROBED_IMAGES].to(device)
-        began, epochs_before = time.monotonic(), state.epoch
-        try:
-            for epoch in train(state, data, dtype):
-                check_training(state, probe)
-                checkpoint = {"name": name, "settings": settings, **state.state_dict()}
-                if rank() == 0:
-                    write_checkpoint(unfinished, checkpoint)
-                per_epoch = (time.monotonic() - began) / (epoch - epochs_before)
-                left = per_epoch * (recipe.epochs - epoch)
-                log(f"{describe_epoch(state)}  {left // 60:.0f} min {left % 60:02.0f} s left")
-        except TrainingError:
-            unfinished.unlink(missing_ok=True)  # continuing would fail in the same way
-            raise
-        except KeyboardInterrupt as interrupt:
-            message = "interrupted before the end of the first epoch"
-            if unfinished.exists():
-                message = f"interrupted; {recipe.script} --resume and the same options continue it"
-            raise KeyboardInterrupt(message) from interrupt
-        cleanup()
-        weights = {key: value.cpu().contiguous() for key, value in state.model.state_dict().items()}
-        content = {"name": name, "model": weights, "history": state.history, "settings": settings}
-        write_checkpoint(path, content)
-        unfinished.unlink()
-    return state.model.eval(), state.history
+    return {
+        "dataset": data.name,
+        "training_images": len(data.labels_train),
+        "processes": world_size(),
+        "precision": str(precision).removeprefix("torch."),
+        "seed": seed,
+        **{key: getattr(recipe, key) for key in RECIPE_KEYS},
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "seconds": 0.0,
+    }
+
+
+@contextlib.contextmanager
+def interruptions_explained(unfinished: Path, script: str) -> Iterator[None]:
+    """End a training that fails or is interrupted with a message that says how to continue.
+
+    Args:
+        unfinished: the state of the training; removed if continuing would fail in the same way.
+        script: the command of the training.
+    """
+    try:
+        yield
+    except TrainingError:
+        unfinished.unlink(missing_ok=True)
+        raise
+    except (KeyboardInterrupt, OSError) as error:
+        hint = "no epoch was saved"
+        if unfinished.exists():
+            hint = f"continue with {script} --resume and the same options"
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"interrupted; {hint}") from error
+        raise TrainingError(f"{error.filename}: {error.strerror}; {hint}") from error
 
 
 def check_settings(path: Path, found: dict, expected: dict) -> None:
@@ -154,8 +178,11 @@ def check_settings(path: Path, found: dict, expected: dict) -> None:
             )
 
 
-def load_state(state: TrainState, path: Path, name: str, settings: dict) -> None:
+def load_state(state: TrainState, path: Path, name: str, settings: dict) -> float:
     """Let `state` continue the interrupted training that left the file `path`.
+
+    Returns:
+        The seconds that this training has taken so far.
 
     Raises:
         CheckpointError: the file cannot be used.
@@ -168,6 +195,7 @@ def load_state(state: TrainState, path: Path, name: str, settings: dict) -> None
     check_settings(path, checkpoint["settings"], {key: settings[key] for key in RESUME_KEYS})
     try:
         state.load_state_dict(checkpoint)
+        return float(checkpoint["settings"]["seconds"])
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit this version; {remedy}") from error
 
@@ -215,14 +243,11 @@ def is_constant(y: Tensor) -> Tensor:
     return y.flatten(1).std(dim=0) < 1e-3
 
 
-def dtype_name(dtype: torch.dtype) -> str:
-    """Return the name of a data type without `torch.`."""
-    return str(dtype).removeprefix("torch.")
-
-
-def describe_epoch(state: TrainState) -> str:
-    """Return the number of the last epoch and its losses."""
-    losses = (state.history[part]["loss"][-1] for part in ("train", "test"))
-    return "epoch {:2d}/{}  train loss {:.4f}  test loss {:.4f}".format(
-        state.epoch, state.recipe.epochs, *losses
+def describe_epoch(state: TrainState, seconds: float) -> str:
+    """Return the losses of the last epoch and the time that is left after `seconds` of training."""
+    train_loss, test_loss = (state.history[part]["loss"][-1] for part in ("train", "test"))
+    minutes, left = divmod(seconds / state.epoch * (state.recipe.epochs - state.epoch), 60)
+    return (
+        f"epoch {state.epoch:2d}/{state.recipe.epochs}  train loss {train_loss:.4f}  "
+        f"test loss {test_loss:.4f}  {minutes:.0f} min {left:02.0f} s left"
     )

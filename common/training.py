@@ -154,14 +154,12 @@ class TrainState:
         self.history = state["history"]
 
 
-def train(
-    state: TrainState, data: Dataset, precision: torch.dtype = torch.float32
-) -> Iterator[int]:
+def train(state: TrainState, data: Dataset, dtype: torch.dtype = torch.float32) -> Iterator[int]:
     """Train `state.model` on the training images of `data`; yield the number of each epoch.
 
     `state.history["train"]` gets the mean of each loss term over the batches of every epoch,
     `state.history["test"]` its mean over the test images before the first epoch and after each.
-    The layers compute in `precision` while training; weights, loss and evaluation are float32.
+    The layers compute in `dtype` while training; weights, loss and evaluation are float32.
     """
     recipe, device, model = state.recipe, state.device, wrap_ddp(state.model)
     images, labels = data.x_clean_train, data.labels_train
@@ -180,7 +178,7 @@ def train(
             x, y = images[batch].to(device), labels[batch].to(device)
             if recipe.augment:
                 x = recipe.augment(x)
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 terms = recipe.loss(model, x, y)
             state.optimizer.zero_grad()
             terms["loss"].backward()
@@ -226,7 +224,7 @@ def fit(
 ) -> TrainState:
     """Train a model from start to end without writing anything."""
     state = TrainState(recipe, data.x_clean_train, device, seed)
-    for _epoch in train(state, data, precision):
+    for _ in train(state, data, precision):
         pass
     state.model.eval()
     return state

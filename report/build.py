@@ -33,9 +33,9 @@ def existing(path: Path) -> Path:
 
 
 def code(file: str, name: str, part: str = "") -> str:
-    """Return the source of the function or class `name` of `file`, without its docstring.
+    """Return the source of the function or class `name` of `file`, below a comment that names it.
 
-    With `part`, only its paragraph that begins with a comment beginning with `part`.
+    The docstring is left out; with `part`, all but the paragraph whose comment begins with it.
 
     Raises:
         ReportError: there is no such source.
@@ -55,7 +55,7 @@ def code(file: str, name: str, part: str = "") -> str:
             (text,) = (p for p in paragraphs if p.startswith(f"# {part}"))
     except ValueError as error:
         raise ReportError(f"{TEMPLATE} quotes {name} {part} of {file}: not found once") from error
-    return f"```python\n{text}\n```"
+    return f"```python\n# {file}: {name}\n{text}\n```"
 
 
 def build(template: str, root: Path) -> str:

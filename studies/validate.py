@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from common.augmentation import random_affine
-from common.dataset import load_mnist
+from common.dataset import Dataset, load_mnist
 from common.errors import run_script
 from common.metrics import neighbours, predict, psnr
 from common.options import data_parser, positive, whole_number
@@ -33,6 +33,17 @@ class NarrowFirst(Autoencoder):
             if isinstance(layer, nn.Upsample):
                 layer.scale_factor = (2.0, 2.0)
         self.decoder.layers[2].scale_factor = (1.0, 2.0)
+
+
+def validation_split(data: Dataset) -> Dataset:
+    """Return the training images alone, the last 10,000 of them in the place of the test images."""
+    return replace(
+        data,
+        x_clean_train=data.x_clean_train[:-VALIDATION],
+        labels_train=data.labels_train[:-VALIDATION],
+        x_clean_test=data.x_clean_train[-VALIDATION:],
+        labels_test=data.labels_train[-VALIDATION:],
+    )
 
 
 def main() -> None:
@@ -58,14 +69,7 @@ def main() -> None:
         changes["loss"] = partial(vae_loss, kl_weight=options.kl_weight)
     if options.narrow_first:
         changes["model"] = NarrowFirst
-    data = load_mnist(options.data_dir)
-    split = replace(
-        data,
-        x_clean_train=data.x_clean_train[:-VALIDATION],
-        labels_train=data.labels_train[:-VALIDATION],
-        x_clean_test=data.x_clean_train[-VALIDATION:],
-        labels_test=data.labels_train[-VALIDATION:],
-    )
+    split = validation_split(load_mnist(options.data_dir))
     cpu = torch.device("cpu")
     state = fit(replace(RECIPES[options.name], **changes), split, cpu, options.seed)
     model, history = state.model, state.history

@@ -62,6 +62,7 @@ def checkpoints(tmp_path, few_digits) -> Path:
         terms = {term: [1.0, 0.5] for term in ("loss", "mse", "kl")}
         checkpoint = {
             "name": name,
+            "architecture": repr(model),
             "model": model.state_dict(),
             "history": {"train": terms, "test": terms},
             "settings": {"dataset": "digits"},

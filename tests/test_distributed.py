@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common import distributed
-from common.errors import UsageError
+from common.errors import UsageError, run_script
 from common.pretrained import load_checkpoint, load_or_train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +29,7 @@ def test_two_processes_train_like_one(tmp_path, few_digits, cpu):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("ex1.json") == 1
     assert done.stderr.count("epoch  1/3") == 1
-    folder = tmp_path / "checkpoints/digits/limit-96/epochs-3"
+    folder = tmp_path / "checkpoints/digits/limit-96/epochs-3/precision-fp32"
     assert [path.name for path in folder.iterdir()] == ["autoencoder.pt"]
     of_two = load_checkpoint("autoencoder", folder)[1]
     assert of_two["settings"]["processes"] == 2
@@ -62,6 +62,17 @@ def test_the_first_process_alone_speaks_and_goes_on(monkeypatch, capsys):
     distributed.cleanup()
     assert capsys.readouterr().err == "first\n"
     assert distributed.world_size() == 1
+
+
+def test_a_usage_error_is_told_by_the_first_process_only(monkeypatch, capsys):
+    def fail():
+        raise UsageError("wrong")
+
+    for rank, told in ((0, 1), (1, 0)):
+        torchrun(monkeypatch, rank, count=2)
+        with pytest.raises(SystemExit, match="2"):
+            run_script(fail)
+        assert capsys.readouterr().err.count("wrong") == told
 
 
 def test_stray_variables_are_no_launch_by_torchrun(monkeypatch):

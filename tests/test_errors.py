@@ -15,7 +15,7 @@ from common.checkpoints import training_lock, write_checkpoint
 from common.errors import CheckpointError, UsageError, run_script
 from common.options import make_parser
 from common.pretrained import load_checkpoint
-from common.training import RECIPES
+from common.training import RECIPES, choose_precision
 
 EX1, EX2, EX7 = "ex1_autoencoder", "ex2_latent", "ex7_vae"
 TRAIN = ["--epochs", "1"]  # in a folder of its own
@@ -32,9 +32,11 @@ def checkpoint(name="autoencoder", weights_of=None, file="autoencoder.pt", **par
     """Prepare a checkpoint `file` of that name, with weights of some model and those parts."""
 
     def prepare(tmp):
+        model = RECIPES[weights_of or name].model()
         whole = {
             "name": name,
-            "model": RECIPES[weights_of or name].model().state_dict(),
+            "architecture": repr(model),
+            "model": model.state_dict(),
             "history": HISTORY,
             "settings": {"dataset": "digits"},
             **parts,
@@ -47,8 +49,9 @@ def checkpoint(name="autoencoder", weights_of=None, file="autoencoder.pt", **par
 
 def unfinished(**changes):
     """Prepare the state of an interrupted training, without an optimizer in it."""
+    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
     found = {"dataset": "digits", "training_images": 64, "processes": 1, "epochs": 60}
-    found |= {"batch_size": 32, "lr": 0.004, "seed": 0, "precision": "float32", **changes}
+    found |= {"batch_size": 32, "lr": 0.004, "seed": 0, "precision": precision, **changes}
     return checkpoint(file=UNFINISHED, settings=found)
 
 
@@ -101,7 +104,7 @@ CASES = {
     "resume with other images": (
         EX1,
         unfinished(training_images=7),
-        ["--resume", "--precision=fp32"],
+        ["--resume"],
         2,
         ["training images 7, not 64"],
     ),
@@ -115,7 +118,7 @@ CASES = {
     "resume, another version": (
         EX1,
         unfinished(),
-        ["--resume", "--precision=fp32"],
+        ["--resume"],
         1,
         ["does not fit", "--retrain"],
     ),
@@ -212,15 +215,19 @@ def test_a_full_disk_is_named_and_the_old_files_stay(tmp_path, capsys, own):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 1
     assert "too large" in line.lower()
+    assert str(tmp_path) in line
     load_checkpoint("autoencoder", at(tmp_path, "epochs-1"))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, capsys):
-    (tmp_path / "figures").mkdir(mode=0o500)
+def test_a_figures_folder_that_cannot_be_written_to_is_named_before_the_work(tmp_path, capsys):
+    own = tmp_path / "figures/digits/limit-64/epochs-1"
+    own.parent.mkdir(parents=True)
+    own.mkdir(mode=0o500)
     code, line = the_one_line(capsys, EX1, tmp_path, TRAIN)
     assert code == 1
     assert "figures" in line
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_a_download_that_breaks_off_is_named(tmp_path, capsys, monkeypatch):
@@ -252,14 +259,16 @@ def test_a_download_that_breaks_off_is_named(tmp_path, capsys, monkeypatch):
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_checkpoint_with_changed_bytes_is_refused_or_read_but_never_crashes(tmp_path, data):
+def test_a_checkpoint_with_changed_bytes_is_refused_or_its_weights_are_unchanged(tmp_path, data):
     checkpoint()(tmp_path)
+    before = torch.load(at(tmp_path), weights_only=True)
     changed = bytearray(at(tmp_path).read_bytes())
     for _ in range(data.draw(st.integers(1, 8))):
         changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
     at(tmp_path).write_bytes(changed[: data.draw(st.integers(0, len(changed)))])
     with contextlib.suppress(CheckpointError):
-        load_checkpoint("autoencoder", at(tmp_path).parent)
+        weights = load_checkpoint("autoencoder", at(tmp_path).parent)[0].state_dict()
+        assert all(map(torch.equal, weights.values(), before["model"].values()))
 
 
 NUMBERS = ["--epochs", "--batch-size", "--lr", "--seed", "--limit", "--noise"]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from common.checkpoints import write_checkpoint
 from common.errors import CheckpointError, TrainingError, UsageError
 from common.initialization import init_weights
 from common.pretrained import (
@@ -33,7 +34,9 @@ def test_a_checkpoint_comes_back_with_its_history(few_digits, cpu, tmp_path, mon
     assert torch.equal(weights(load_model("autoencoder", tmp_path)), weights(model))
     settings = load_checkpoint("autoencoder", tmp_path)[1]["settings"]
     expected = {"epochs": 1, "seed": 3, "training_images": 96, "precision": "float32"}
-    assert (expected | {"processes": 1, "dataset": "digits"}).items() <= settings.items()
+    expected |= {"processes": 1, "dataset": "digits", "threads": 1, "torch": torch.__version__}
+    assert expected.items() <= settings.items()
+    assert settings["seconds"] > 0
     assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.pt"]
 
 
@@ -53,7 +56,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
 
     with monkeypatch.context() as patch:
         patch.setattr("common.training.evaluate", interrupted)
-        with pytest.raises(KeyboardInterrupt, match=r"interrupted; ex.* --resume"):
+        with pytest.raises(KeyboardInterrupt, match=r"interrupted; continue with ex.* --resume"):
             load_or_train(name, few_digits, tmp_path, cpu, **changes)
     with pytest.raises(UsageError, match=r"was interrupted.* --resume .* --retrain"):
         load_or_train(name, few_digits, tmp_path, cpu, **changes)
@@ -66,18 +69,95 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
     assert not list(tmp_path.glob("*.resume.pt"))
 
 
+def test_a_full_disk_says_how_to_continue_and_resume_continues(
+    few_digits, cpu, tmp_path, monkeypatch
+):
+    written = []
+
+    def full(path, checkpoint):
+        if len(written) == 2:
+            raise OSError(28, "No space left on device", str(path))
+        written.append(path)
+        write_checkpoint(path, checkpoint)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("common.pretrained.write_checkpoint", full)
+        message = r"autoencoder.resume.pt: No space left .*; continue with ex1.* --resume"
+        with pytest.raises(TrainingError, match=message):
+            load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=3)
+    load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=3, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.pt"]
+
+
+def test_a_training_interrupted_before_its_checkpoint_was_written_resumes(
+    few_digits, cpu, tmp_path, monkeypatch
+):
+    def killed(path, checkpoint):
+        if path.name == "autoencoder.pt":
+            raise KeyboardInterrupt
+        write_checkpoint(path, checkpoint)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("common.pretrained.write_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt, match="--resume"):
+            load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=2)
+    _, history = load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=2, resume=True)
+    assert len(history["train"]["loss"]) == 2
+    assert load_checkpoint("autoencoder", tmp_path)[1]["settings"]["seconds"] > 0
+
+
+def test_a_plain_run_beside_an_interrupted_training_says_so(few_digits, cpu, tmp_path, capsys):
+    load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=1)
+    (tmp_path / "autoencoder.resume.pt").touch()
+    capsys.readouterr()
+    load_or_train("autoencoder", few_digits, tmp_path, cpu)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "autoencoder.resume.pt is an interrupted training" in line
+    assert "ex1_autoencoder.py --resume" in line
+
+
+def test_one_flipped_bit_of_a_weight_is_noticed(few_digits, cpu, tmp_path):
+    model, _ = load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=1)
+    path = tmp_path / "autoencoder.pt"
+    content = bytearray(path.read_bytes())
+    place = content.index(model.encoder.layers[0].weight.detach().numpy().tobytes())
+    content[place + 3] ^= 64  # the highest bit of an exponent
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_model("autoencoder", tmp_path)
+
+
+@pytest.mark.parametrize("change", ["activation", "upsampling"])
+def test_weights_of_another_network_of_the_same_shapes_are_refused(
+    few_digits, cpu, tmp_path, monkeypatch, change
+):
+    load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=1)
+    before = RECIPES["autoencoder"]
+
+    def changed():
+        model = before.model()
+        if change == "activation":
+            model.encoder.layers[1] = nn.ELU()
+        else:
+            model.decoder.layers[2].mode = "nearest"
+        return model
+
+    monkeypatch.setitem(RECIPES, "autoencoder", replace(before, model=changed))
+    with pytest.raises(CheckpointError, match=r"another network; delete it and run ex1"):
+        load_model("autoencoder", tmp_path)
+
+
 def test_training_options_never_silently_do_nothing(few_digits, cpu, tmp_path):
-    load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=1, precision="fp32")
+    load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=1)
     for given in (
         {"epochs": 2},
         {"seed": 1},
         {"lr": 0.1},
         {"batch_size": 8},
-        {"precision": "bf16"},
     ):
         with pytest.raises(UsageError, match=f"{next(iter(given)).replace('_', ' ')} .*--retrain"):
             load_or_train("autoencoder", few_digits, tmp_path, cpu, **given)
-    load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=1, precision="fp32")
+    load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=1)
 
 
 def test_a_training_that_diverges_says_so_and_saves_nothing(few_digits, cpu, tmp_path):

@@ -119,12 +119,13 @@ def test_a_missing_file_is_named_with_the_command_that_writes_it(root, missing):
 
 def test_code_is_taken_by_name_without_its_docstring():
     text = code("models.py", "reparameterize")
-    assert text.splitlines()[1].startswith("def reparameterize(")
+    assert text.splitlines()[1] == "# models.py: reparameterize"
+    assert text.splitlines()[2].startswith("def reparameterize(")
     assert "torch.randn_like" in text
     assert "equation (.1)" not in text
     assert text.count("```") == 2
     part = code("ex3_knn.py", "main", "(a)")
-    assert part.splitlines()[1].startswith("# (a)")
+    assert part.splitlines()[2].startswith("# (a)")
     assert "(b)" not in part
     with pytest.raises(ReportError, match="no_such_name"):
         code("models.py", "no_such_name")

@@ -79,6 +79,62 @@ def test_every_epoch_takes_every_image_once_with_its_own_label(few_digits, cpu):
     assert not torch.equal(seen[0][1], seen[3][1])
 
 
+@pytest.mark.parametrize("name", ["autoencoder", "vae2"])
+def test_the_weights_depend_on_the_training_images_and_not_on_the_test_images(
+    few_digits, cpu, name
+):
+    recipe = replace(RECIPES[name], epochs=2, batch_size=32)
+    usual = weights(fit(recipe, few_digits, cpu).model)
+    x, x_train = few_digits.x_clean_test, few_digits.x_clean_train
+    other_test = replace(few_digits, x_clean_test=1 - x, labels_test=9 - few_digits.labels_test)
+    assert torch.equal(weights(fit(recipe, other_test, cpu).model), usual)
+    one_other = replace(few_digits, x_clean_train=torch.cat([x_train[:-1], x[:1]]))
+    assert not torch.equal(weights(fit(recipe, one_other, cpu).model), usual)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "classifier"])
+def test_the_optimizer_follows_the_recipe(few_digits, cpu, name):
+    recipe = replace(RECIPES[name], epochs=5, batch_size=48)
+    state = TrainState(recipe, few_digits.x_clean_train, cpu)
+    groups = []
+
+    def note(optimizer, args, kwargs):
+        (group,) = optimizer.param_groups
+        assert len(group["params"]) == len(list(state.model.parameters()))
+        groups.append((group["lr"], group["betas"][0], group["weight_decay"]))
+
+    state.optimizer.register_step_pre_hook(note)
+    list(train(state, few_digits))
+    lr, beta1, weight_decay = zip(*groups, strict=True)
+    assert len(lr) == 10
+    assert set(weight_decay) == {recipe.weight_decay}
+    # One cycle: up over the first 30 % of the steps, from a 25th, and down to almost nothing.
+    assert lr[0] == pytest.approx(recipe.lr / 25)
+    assert lr[2] == pytest.approx(recipe.lr)
+    assert lr[9] < recipe.lr / 1e4
+    assert list(lr[:3]) == sorted(lr[:3])
+    assert list(lr[2:]) == sorted(lr[2:], reverse=True)
+    assert (beta1[0], beta1[2], beta1[9]) == pytest.approx((0.95, 0.85, 0.95))
+
+
+def test_augmentation_sees_every_training_batch_and_no_evaluation(few_digits, cpu):
+    augmented, trained, evaluated = [], [], []
+
+    def augment(x):
+        augmented.append(1 - x)
+        return augmented[-1]
+
+    def loss(model, x, labels):
+        (trained if model.training else evaluated).append(x)
+        return {"loss": model(x).mean()}
+
+    recipe = replace(RECIPES["classifier"], loss=loss, augment=augment, epochs=2, batch_size=40)
+    fit(recipe, few_digits, cpu)
+    assert len(augmented) == 6
+    assert all(map(torch.equal, augmented, trained))
+    assert torch.equal(torch.cat(evaluated), few_digits.x_clean_test.repeat(3, 1, 1, 1))
+
+
 def test_evaluation_weighs_every_image_alike(cpu):
     def mean_label(model, x, labels):
         return {"loss": labels.float().mean()}

@@ -1,0 +1,40 @@
+"""Imports run one way: scripts, common, models."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = [*ROOT.glob("*.py"), *ROOT.glob("common/*.py")]
+
+
+def imported(path):
+    """Return the modules that a file imports, without those of Python itself."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return {name for name in names if name.split(".")[0] not in sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"), [("models", {"torch"}), ("MAP_template", {"torch", "tqdm"})]
+)
+def test_a_student_can_take_a_file_alone(name, allowed):
+    assert {module.split(".")[0] for module in imported(ROOT / f"{name}.py")} <= allowed
+
+
+def test_no_file_imports_a_script_or_a_study_and_no_imports_form_a_circle():
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES}
+    left = {name: imported(path) & names.keys() for name, path in names.items()}
+    for name, modules in left.items():
+        assert not any(module.startswith("ex") for module in modules), name
+        assert name.startswith("ex") or "MAP_template" not in modules, name
+    while left:
+        leaves = {name for name, modules in left.items() if not modules & left.keys()}
+        assert leaves, f"a circle: {left}"
+        left = {name: modules for name, modules in left.items() if name not in leaves}
