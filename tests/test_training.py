@@ -169,14 +169,26 @@ def test_bfloat16_trains_to_about_the_same_loss_and_leaves_float32_weights(few_d
     assert state.history != usual
 
 
-def test_augmentation_keeps_the_digit_in_place_and_changes_each_image_in_its_own_way(digits):
+def test_augmentation_rotates_scales_and_shifts_each_image_by_its_own_amounts():
     torch.manual_seed(0)
-    x = digits.x_clean_train[:1].repeat(200, 1, 1, 1)
+    x = torch.zeros(1000, 1, 32, 32)
+    x[:, :, 8:24, 14:18] = 1  # an upright bar
     changed = random_affine(x)
     assert changed.shape == x.shape
-    assert changed.min() >= 0
-    assert changed.max() <= 1
-    difference = (changed - x).abs().mean(dim=(1, 2, 3))
-    assert difference.unique().numel() == 200
-    assert difference.max() < 0.5 * x.mean() + 0.2
-    assert (changed.mean(dim=0) - x[0]).abs().mean() < 0.15
+    assert 0 <= changed.min() <= changed.max() <= 1
+    place = torch.arange(32) - 15.5
+    mass = changed.sum(dim=(1, 2, 3))
+    row, column = (changed.sum(dim=(1, d)) @ place / mass for d in (3, 2))
+    dy, dx = place - row[:, None], place - column[:, None]
+    xx = (changed[:, 0] * dx[:, None, :] ** 2).sum(dim=(1, 2))
+    yy = (changed[:, 0] * dy[:, :, None] ** 2).sum(dim=(1, 2))
+    xy = (changed[:, 0] * dx[:, None, :] * dy[:, :, None]).sum(dim=(1, 2))
+    angle = torch.rad2deg(0.5 * torch.atan2(2 * xy, yy - xx))
+    scale = (mass / mass.mean()).sqrt()
+    for found, largest in ((row, 2.2), (column, 2.2), (angle, 10), (scale - 1, 0.1)):
+        assert found.mean().abs() < 0.1 * largest
+        assert found.abs().max() < 1.1 * largest + 0.05
+        assert found.std() == pytest.approx(largest / 3**0.5, rel=0.15)
+    assert torch.corrcoef(torch.stack([row, column, angle, scale])).tril(-1).abs().max() < 0.1
+    weak = random_affine(x, strength=0.1)
+    assert (weak - x).abs().mean() < 0.3 * (changed - x).abs().mean()

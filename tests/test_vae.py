@@ -29,6 +29,16 @@ def test_shapes_and_range(latent_size):
     assert vae(x)[0].shape == x.shape
 
 
+def test_the_decoder_gets_the_sample():
+    vae, x = VAE(2), torch.rand(4, 1, 32, 32)
+    torch.manual_seed(0)
+    r, x_mean, x_std = vae(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(r, vae.decoder(reparameterize(x_mean, x_std)))
+    assert not torch.equal(vae(x)[0], r)
+    torch.testing.assert_close(vae.reconstruct(x), vae.decoder(x_mean))
+
+
 def test_only_convolutions_but_for_the_encoders_last_and_the_decoders_first_layer():
     vae = VAE(2)
 

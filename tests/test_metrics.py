@@ -1,0 +1,61 @@
+"""What the numbers in the json files mean, on examples that can be checked by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from common.metrics import (
+    accuracies,
+    confident_digits,
+    confusion_matrix,
+    image_metrics,
+    neighbours,
+    separation,
+)
+
+
+class Reader(nn.Module):
+    """Classify an image as the digit that its first pixel shows, the surer the brighter it is."""
+
+    def forward(self, x):
+        return 100 * nn.functional.one_hot((10 * x[:, 0, 0, 0]).long(), 10) * x[:, 0, 0, 1:2]
+
+
+def image_of(digit, sure=1.0):
+    x = torch.zeros(1, 32, 32)
+    x[0, 0, 0], x[0, 0, 1] = digit / 10 + 0.01, sure
+    return x
+
+
+def test_image_metrics_of_an_error_of_a_tenth(cpu):
+    x_clean = torch.stack([image_of(digit) for digit in (1, 2, 3, 4)])
+    x = x_clean + 0.1
+    found = image_metrics(x, x_clean, torch.tensor([2, 3, 4, 0]), Reader(), cpu)
+    assert found == pytest.approx({"mse": 0.01, "psnr": 20, "right_digit": 75}, rel=1e-4)
+
+
+def test_confusion_has_the_digits_as_rows_and_the_classes_as_columns():
+    confusion = confusion_matrix(torch.tensor([3, 3, 3, 4]), torch.tensor([3, 5, 5, 4]))
+    assert confusion[3].tolist() == [0, 0, 0, 1, 0, 2, 0, 0, 0, 0]
+    found = accuracies(confusion)
+    assert found["accuracy"] == 50
+    assert found["accuracy_per_digit"][3:6] == pytest.approx([100 / 3, 100, None])
+
+
+def test_confident_is_above_nine_tenths(cpu):
+    # Against nine zeros, a logit of 4.3 is a probability of 0.89 and one of 4.5 of 0.91.
+    images = torch.stack([image_of(7, sure) for sure in (0.043, 0.045)])
+    confident, digit = confident_digits(Reader(), images, cpu)
+    assert confident.tolist() == [False, True]
+    assert digit.tolist() == [7, 7]
+
+
+def test_neighbours_are_the_nearest_and_separation_leaves_out_the_point_itself():
+    h = torch.tensor([[0.0, 0], [1, 0], [3, 0], [7, 0]]).repeat(5, 1)
+    h[:, 1] = torch.arange(20) // 4 * 100  # five rows far apart
+    labels = torch.arange(20) % 2
+    near = neighbours(h, torch.tensor([[1.2, 0], [6.0, 100]]), count=2)
+    assert near.tolist() == [[1, 0], [7, 6]]
+    # The nearest point besides itself always has the other label.
+    share = separation(h, labels, count=1)
+    assert share[:2].tolist() == [0, 0]
