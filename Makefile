@@ -1,6 +1,6 @@
-# make figures   every figure and number of the report, from the trained models in checkpoints/
-# make exN       those of exercise N, for instance make ex5
-# make train     the same as make figures, after training every model anew
+# make figures   the exercises' figures and numbers, from the trained models in checkpoints/
+# make exN       those of exercise N, after those whose models it uses; for instance make ex5
+# make train     the same after training every model anew, and the MAP estimate of all test images
 # make studies   the studies behind choices and claims, in studies/
 # make bench     the timings in studies/README.md
 # make report    REPORT.md

@@ -13,7 +13,7 @@ from common.plotting import accuracy_bars, confusion_figure, save_figure
 from common.pretrained import load_or_train
 from common.tables import fixed, print_table
 
-FIRST = 1000  # the exercise speaks of 1000 test images; MNIST has 10,000
+FIRST = 1000  # the exercise has 1000 test images; MNIST has 10,000
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,10 +45,8 @@ def main(argv: list[str] | None = None) -> None:
         }
     figure = confusion_figure(confusion_matrix(labels_test, predicted))
     save_figure(figure, figures / f"ex3_confusion.{format}")
-    bars = {
-        f"{sum(n['images_per_digit']):,} test images": n["accuracy_per_digit"]
-        for n in numbers.values()
-    }
+    names = ("all test images", f"first {FIRST:,} test images")
+    bars = {name: n["accuracy_per_digit"] for name, n in zip(names, numbers.values(), strict=False)}
     save_figure(accuracy_bars(bars, chance=10), figures / f"ex3_accuracy.{format}")
 
     columns = numbers.values()

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     grid = decode_grid(autoencoder, h, data.labels_test, device)
     save_figure(grid_figure(grid), options.figures_dir / f"ex5_grid.{options.format}")
 
-    # (b) Which images look like digits? Those of which the classifier of exercise 4 is confident.
+    # (b) Which images look like digits? The classifier of exercise 4 decides.
     # Count the test images per digit whose latents lie in the cell around each grid point.
     confident, digit = confident_digits(classifier, grid.images, device)
     counts = torch.stack(

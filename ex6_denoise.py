@@ -3,9 +3,10 @@
 Writes ex6_denoising, ex6_latent and ex6.json.
 """
 
+from common.denoising import bottleneck_metrics
 from common.errors import run_script
 from common.files import write_json
-from common.metrics import bottleneck_metrics, neighbours, predict
+from common.metrics import neighbours, predict
 from common.options import make_parser, read_options
 from common.plotting import image_rows, moved_figure, save_figure
 from common.pretrained import load_or_train

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from common.errors import run_script
 from common.files import write_json
-from common.grid import LATENT_UNITS, decode_grid
+from common.grid import decode_grid
 from common.metrics import confident_digits, describe_latent_space, draw_from_prior, predict
 from common.options import make_parser, read_options
 from common.plotting import (
@@ -26,7 +26,8 @@ from common.tables import fixed, print_table
 from common.training import evaluate
 from models import vae_loss
 
-VAE_UNITS = ("mean of latent unit $z_1$", "mean of latent unit $z_2$")
+VAE_UNITS = ("latent unit $z_1$", "latent unit $z_2$")
+VAE_MEANS = ("mean of latent unit $z_1$", "mean of latent unit $z_2$")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -46,14 +47,14 @@ def main(argv: list[str] | None = None) -> None:
 
     # (b) The means of all test images, and (d) the grid over them.
     z = predict(vae.encode, data.x_clean_test, device)
-    figure = latent_figure(z, data.labels_test, VAE_UNITS)
+    figure = latent_figure(z, data.labels_test, VAE_MEANS)
     save_figure(figure, figures / f"ex7_latent.{format}")
     grid = decode_grid(vae, z, data.labels_test, device, VAE_UNITS)
     save_figure(grid_figure(grid), figures / f"ex7_grid.{format}")
 
     # (c, e) Both latent spaces side by side, in figures and in numbers.
     h = predict(autoencoder.encode, data.x_clean_test, device)
-    h_grid = decode_grid(autoencoder, h, data.labels_test, device, LATENT_UNITS)
+    h_grid = decode_grid(autoencoder, h, data.labels_test, device)
     grids = {"autoencoder": h_grid, "VAE": grid}
     save_figure(comparison_figure(grids), figures / f"ex7_comparison.{format}")
     torch.manual_seed(0)  # of the samples

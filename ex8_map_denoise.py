@@ -5,45 +5,27 @@ minutes, also ex8_test_set.json.
 """
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from common.errors import run_script
-from common.files import write_json
-from common.metrics import (
-    BATCH_SIZE,
+from common.denoising import (
     bottleneck_metrics,
     classical_denoisers,
+    denoise,
     evaluate_denoisers,
-    predict,
     psnr,
 )
+from common.errors import run_script
+from common.files import write_json
+from common.metrics import predict
 from common.options import make_parser, positive, read_options
 from common.plotting import beta_figure, image_rows, map_loss_figure, save_figure
 from common.pretrained import load_or_train
 from common.tables import print_image_metrics
 from MAP_template import map_estimate
-from models import VAE
 
 LATENT_SIZE = 16
 FACTORS = [10 ** (exponent / 2) for exponent in range(-4, 5)]  # of the noise variance, for beta
 SWEPT = 50  # test images in the sweep of beta
 PLAIN = {"iterations": 1000, "lr": 0.01, "anneal": False}  # many small steps of constant size
-
-
-def denoise(vae: VAE, x_noisy: Tensor, beta: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(b) Return the MAP estimates of `x_noisy` `(N, 1, 32, 32)`, started at the encoder's mean.
-
-    Returns:
-        `x_estimate` `(N, 1, 32, 32)`, and the loss of each image per iteration, `(iterations, N)`.
-    """
-    x_estimates, losses = [], []
-    for x in tqdm(x_noisy.split(BATCH_SIZE), "batches", leave=False, delay=2, disable=None):
-        z_init = predict(vae.encode, x, device).to(device)
-        _, x_estimate, loss = map_estimate(vae.decode, x.to(device), LATENT_SIZE, beta, z_init)
-        x_estimates.append(x_estimate.cpu())
-        losses.append(loss.cpu())
-    return torch.cat(x_estimates), torch.cat(losses, dim=1)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -95,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         "bottleneck": lambda x: predict(vae.reconstruct, x, device),
         "MAP": lambda x: denoise(vae, x, beta, device)[0],
     }
-    _, example = evaluate_denoisers(denoisers, x_noisy, x_clean, labels, classifier, device)
+    example = evaluate_denoisers(denoisers, x_noisy, x_clean, labels, classifier, device)
     print_image_metrics({"example": example})
     numbers = {
         "noise": data.noise,
@@ -110,9 +92,9 @@ def main(argv: list[str] | None = None) -> None:
     write_json(figures / "ex8.json", numbers)
     if options.test_set:
         test_set = (data.x_noisy_test, data.x_clean_test, data.labels_test)
-        _, test = evaluate_denoisers(denoisers, *test_set, classifier, device)
+        test = evaluate_denoisers(denoisers, *test_set, classifier, device)
         print_image_metrics({"test": test})
-        numbers = {"noise": data.noise, "beta": beta, "test": test}
+        numbers = {"noise": data.noise, "beta": beta, "iterations": len(losses), "test": test}
         write_json(figures / "ex8_test_set.json", numbers)
 
 

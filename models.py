@@ -11,7 +11,7 @@ FILTERS = 16
 
 
 class Encoder(nn.Module):
-    """Exercise 1: image `(N, 1, 32, 32)` to latent `h` `(N, 1, 2, 1)`, `h >= 0`.
+    """Exercise 1: map an image `(N, 1, 32, 32)` to a latent `h` `(N, 1, 2, 1)`, `h >= 0`.
 
     Each block is a convolution, its ReLU and a pooling that halves the image; the last pooling
     halves the width only, which leaves a `[2 x 1]` latent.
@@ -42,11 +42,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Exercise 1: latent `h` `(N, 1, 2, 1)` to reconstruction `r` `(N, 1, 32, 32)`, `r >= 0`.
+    """Exercise 1: map a latent `h` `(N, 1, 2, 1)` to an image `r` `(N, 1, 32, 32)`, `r >= 0`.
 
     Each block is a transposed convolution, its ReLU and an upsampling that doubles the image. The
-    upsampling that doubles the width only comes last, so that every layer before it works at twice
-    the height it would otherwise have: a better picture from the same weights.
+    upsampling that doubles the width only comes last: every layer before it then has twice the
+    height that it would have otherwise, and the error is lower with the same number of weights.
     """
 
     def __init__(self):
@@ -82,7 +82,7 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Image `x` to reconstruction `r`, both `(N, 1, 32, 32)`, and latent `h` `(N, 1, 2, 1)`."""
+        """Return the reconstruction `r` of image `x`, both `(N, 1, 32, 32)`, and its latent `h`."""
         h = self.encoder(x)
         return self.decoder(h), h
 
@@ -102,7 +102,7 @@ class Autoencoder(nn.Module):
 class Classifier(nn.Module):
     """Exercise 4: the encoder with its last block replaced by one dense layer.
 
-    Image `(N, 1, 32, 32)` to logits `(N, 10)`; softmax gives the probability of each digit.
+    Map an image `(N, 1, 32, 32)` to logits `(N, 10)`, whose softmax are the digits' probabilities.
     """
 
     def __init__(self):
@@ -116,18 +116,18 @@ class Classifier(nn.Module):
 
 
 def autoencoder_loss(model: Autoencoder, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Exercise 1: mean squared error per pixel of the reconstruction of `x`."""
+    """Exercise 1: return the mean squared error per pixel of the reconstruction of `x`."""
     r, _ = model(x)
     return {"loss": F.mse_loss(r, x)}
 
 
 def classifier_loss(model: Classifier, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Exercise 4: cross-entropy in nats per image."""
+    """Exercise 4: return the cross-entropy in nats per image."""
     return {"loss": F.cross_entropy(model(x), labels)}
 
 
 def reparameterize(x_mean: Tensor, x_std: Tensor) -> Tensor:
-    """Exercise 7, equation (.1): `x_out = x_mean + n * exp(x_std)` with `n` from N(0, I).
+    """Exercise 7, equation (.1): sample `x_out = x_mean + n * exp(x_std)` with `n` from N(0, I).
 
     Args:
         x_mean: mean of the latent's distribution, `(N, latent_size)`.
@@ -141,11 +141,11 @@ def reparameterize(x_mean: Tensor, x_std: Tensor) -> Tensor:
 
 
 class VariationalEncoder(nn.Module):
-    """Exercise 7: image `(N, 1, 32, 32)` to `x_mean`, `x_std` (log standard deviation), `x_out`.
+    """Exercise 7: map an image `(N, 1, 32, 32)` to `x_mean`, `x_std` and `x_out`.
 
     `x_mean` and `x_std` are the mean and the log standard deviation of the latent's distribution,
-    `x_out` is a sample of it; each is `(N, latent_size)`. Blocks of 4x4 pixels become channels
-    first: the convolutions then work on 8x8 positions, where they are quick.
+    `x_out` is a sample of it; each is `(N, latent_size)`. Blocks of 4x4 pixels first
+    become channels: convolutions of 8x8 positions are fast.
     """
 
     def __init__(self, latent_size: int):
@@ -168,7 +168,7 @@ class VariationalEncoder(nn.Module):
 
 
 class VariationalDecoder(nn.Module):
-    """Exercise 7: latent `(N, latent_size)` to image `(N, 1, 32, 32)`, pixels between 0 and 1.
+    """Exercise 7: map a latent `(N, latent_size)` to an image `(N, 1, 32, 32)` in [0, 1].
 
     The encoder's mirror image; the channels become blocks of 4x4 pixels last, the sub-pixel
     convolution of Shi et al. (2016).
@@ -204,7 +204,7 @@ class VAE(nn.Module):
         self.decoder = VariationalDecoder(latent_size)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Image `x` to `r`, decoded from a sample `x_out`, and `x_mean`, `x_std` of its latent."""
+        """Return `r`, decoded from a sample of the latent of `x`, and its `x_mean` and `x_std`."""
         x_mean, x_std, x_out = self.encoder(x)
         return self.decoder(x_out), x_mean, x_std
 
@@ -222,13 +222,13 @@ class VAE(nn.Module):
 
 
 def kl_divergence(x_mean: Tensor, x_std: Tensor) -> Tensor:
-    """KL divergence of N(x_mean, exp(x_std)^2) from the prior N(0, I), nats per image, `(N,)`."""
+    """Return the KL divergence of N(x_mean, exp(x_std)^2) from N(0, I), nats per image `(N,)`."""
     x_mean, x_std = x_mean.float(), x_std.float()  # bfloat16 is too coarse to square and to add up
     return (0.5 * (x_mean**2 + torch.exp(2 * x_std) - 1) - x_std).sum(dim=1)
 
 
 def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> dict[str, Tensor]:
-    """Exercise 7: reconstruction and KL divergence, balanced by the decoder's own error.
+    """Exercise 7: return the loss, reconstruction error and KL divergence in the derived balance.
 
     The decoder is Gaussian, p(x|z) = N(g(z), s2 I) over D = 1024 pixels, so that an image costs
 
@@ -236,7 +236,7 @@ def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> d
 
     and the negative evidence lower bound adds the KL divergence. For a fixed s2 that is
     D / (2 s2) * (MSE + beta KL) with beta = 2 s2 / D: choosing the balance beta is choosing the
-    noise s2 that the decoder is said to have. Its best choice is where the derivative by s2 is
+    noise s2 that the decoder is assumed to have. Its best choice is where the derivative by s2 is
     zero, s2 = MSE: the calibrated decoder of Rybkin, Daniilidis and Levine (2021), which leaves
 
         loss = D/2 (log(2 pi MSE) + 1) + KL
@@ -247,8 +247,8 @@ def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> d
         model: the VAE.
         x: images `(N, 1, 32, 32)`.
         labels: not used.
-        kl_weight: multiplies the KL divergence; other than 1, the decoder is said to have a noise
-            of kl_weight * MSE.
+        kl_weight: multiplies the KL divergence; other than 1, the decoder is assumed to
+            have a noise of kl_weight * MSE.
 
     Returns:
         `loss` in nats per image, and its parts: `mse` per pixel and `kl` in nats per image.

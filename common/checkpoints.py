@@ -14,9 +14,11 @@ from torch import nn
 from common.errors import CheckpointError, TrainingError
 from common.files import atomic_write
 
+PARTS = {"name", "architecture", "settings", "model", "history"}
+
 
 def write_checkpoint(path: Path, checkpoint: dict) -> None:
-    """Write what `read_checkpoint` reads."""
+    """Write a checkpoint for `read_checkpoint`."""
     content = io.BytesIO()
     torch.save(checkpoint, content)
     atomic_write(path, content.getvalue())
@@ -30,8 +32,8 @@ def read_checkpoint(path: Path, model: nn.Module, name: str, remedy: str) -> dic
     Args:
         path: the file.
         model: gets the weights; its `repr` has to be the one that was saved.
-        name: the name that the checkpoint is to have.
-        remedy: ends the message of an error.
+        name: the expected name.
+        remedy: advice appended to the message of an error.
 
     Raises:
         CheckpointError: the file is damaged, or of another model.
@@ -45,13 +47,16 @@ def read_checkpoint(path: Path, model: nn.Module, name: str, remedy: str) -> dic
         except Exception as error:  # the zip and pickle readers raise many types
             raise CheckpointError(f"{path} is damaged or not a checkpoint; {remedy}") from error
     try:
+        if not isinstance(checkpoint, dict) or not checkpoint.keys() >= PARTS:
+            raise ValueError("a part of it is missing")
         if checkpoint["name"] != name:
             raise ValueError(f"it holds {checkpoint['name']!r}, expected {name!r}")
         if checkpoint["architecture"] != repr(model):
             raise ValueError("models.py defines another network")
         model.load_state_dict(checkpoint["model"])
-        checkpoint["history"]["test"], checkpoint["settings"]["dataset"]
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        if not all(weight.isfinite().all() for weight in model.state_dict().values()):
+            raise ValueError("a weight is not a finite number")
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         reason = textwrap.shorten(str(error), 200)
         raise CheckpointError(f"{path} does not fit this version: {reason}; {remedy}") from error
     return checkpoint

@@ -3,14 +3,18 @@
 scikit-learn's bundled handwritten digits take the place of MNIST where it cannot be downloaded.
 """
 
+import contextlib
 import hashlib
+import multiprocessing
 import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from urllib.request import urlopen
 
 import torch
 import torch.nn.functional as F
@@ -112,9 +116,14 @@ def download(data_dir: str | Path) -> None:
 
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
+        if not all((raw / f"{name}.gz").is_file() for name in MNIST_SHA256):
+            # A server that does not answer would be tried at each of its addresses.
+            answer = ThreadPool(1).apply_async(urlopen, MNIST.mirrors[:1])
+            with contextlib.suppress(OSError):
+                answer.get(DOWNLOAD_TIMEOUT)
         with FileLock(Path(data_dir) / ".download.lock"):  # another script may be downloading
             MNIST(data_dir, download=True)
-    except (OSError, HTTPException, RuntimeError) as error:
+    except (HTTPException, OSError, RuntimeError, multiprocessing.TimeoutError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise MissingDataError(
             f"MNIST is not in {raw} and cannot be downloaded ({reason}); "

@@ -1,7 +1,7 @@
 """One training shared by the processes that torchrun launches.
 
 Every process holds the whole model and trains on its part of each batch. The processes share
-nothing else: the first one goes on alone when the training is over.
+nothing else: after the training the first one continues alone.
 """
 
 import os
@@ -29,6 +29,11 @@ def rank() -> int:
 def local_rank() -> int:
     """Return the number of this process among those on the same machine."""
     return torchrun_variable("LOCAL_RANK", 0)
+
+
+def local_world_size() -> int:
+    """Return the number of processes on this machine."""
+    return torchrun_variable("LOCAL_WORLD_SIZE", 1)
 
 
 def world_size() -> int:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from common.distributed import log
+from common.distributed import rank
 
 
 class ScriptError(Exception):
@@ -35,10 +35,17 @@ class TrainingError(ScriptError):
     """A training has failed."""
 
 
+def describe_os_error(error: OSError) -> str:
+    """Return the file of an error and what is wrong with it."""
+    name = error.filename2 or error.filename  # filename2 is the target of a renaming
+    return f"{name}: {error.strerror}" if name else str(error)
+
+
 def run_script(main: Callable[[], None]) -> None:
     """Run `main`; print an expected error on one line and exit with its status.
 
-    The status is 2 for a usage error, 130 for Ctrl-C and 1 for other errors.
+    The status is 2 for a usage error, 130 for Ctrl-C and 1 for other errors. Only the first
+    of several processes prints a usage error.
     """
     try:
         main()
@@ -46,9 +53,10 @@ def run_script(main: Callable[[], None]) -> None:
     except ScriptError as error:
         message, status = str(error), error.status
     except OSError as error:
-        name = error.filename2 or error.filename  # filename2 is the target of a renaming
-        message, status = f"{name}: {error.strerror}" if name else str(error), 1
+        message, status = describe_os_error(error), 1
     except KeyboardInterrupt as interrupt:
         message, status = str(interrupt) or "interrupted", 130
-    log(f"{Path(sys.argv[0]).name}: error: {message}")
+    process = f" (process {rank()})" if rank() else ""
+    if rank() == 0 or status == 1:
+        print(f"{Path(sys.argv[0]).name}: error{process}: {message}", file=sys.stderr)
     sys.exit(status)

@@ -10,7 +10,7 @@ from typing import NoReturn
 import torch
 
 from common.dataset import NOISE, load_dataset
-from common.distributed import local_rank
+from common.distributed import local_world_size
 from common.errors import UsageError
 from common.files import CHECKPOINT_DIR, DATA_DIR, FIGURES_DIR
 
@@ -123,7 +123,7 @@ def read_options(parser: Parser, argv: list[str] | None) -> Namespace:
     """
     options = parser.parse_args(argv)
     given = {name: value for name, value in vars(options).items() if value is not None}
-    if options.device.type == "cuda" and local_rank() >= torch.cuda.device_count():
+    if options.device.type == "cuda" and local_world_size() > torch.cuda.device_count():
         raise UsageError(
             f"there are more processes than GPUs ({torch.cuda.device_count()}); "
             "start fewer or give --device cpu"

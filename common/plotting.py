@@ -1,4 +1,4 @@
-"""The figures: one function per kind."""
+"""Figures, one function per kind."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -55,11 +55,13 @@ def subplots(
 
 
 def image_rows(rows: Mapping[str, Tensor]) -> Figure:
-    """Rows of images below each other, each row with its name; `rows` holds `(N, 1, 32, 32)`."""
+    """Plot rows of images `(N, 1, 32, 32)` below each other, each row with its name."""
     columns = len(next(iter(rows.values())))
     size = (PAGE_WIDTH, PAGE_WIDTH / (columns + 1) * len(rows))
     figure, axes = subplots(len(rows), columns, size)
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    figure.get_layout_engine().set(
+        w_pad=0.01, h_pad=0.01, wspace=0, hspace=0, rect=(0.01, 0, 0.99, 1)
+    )
     for row_axes, (name, images) in zip(axes, rows.items(), strict=True):
         for ax, image in zip(row_axes, images, strict=True):
             ax.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1)
@@ -73,7 +75,7 @@ def logarithmic(ax: Axes) -> None:
     """Make the vertical axis logarithmic, its ticks plain numbers even within one decade."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    subs = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 3)
+    subs = (1, 1.5, 2, 2.5, 3, 4, 5, 7) if high < 20 * low else (1, 2, 5)
     ax.yaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -81,15 +83,15 @@ def logarithmic(ax: Axes) -> None:
 def loss_curves(
     history: Mapping[str, Mapping[str, Sequence[float]]], terms: Mapping[str, str]
 ) -> Figure:
-    """Training and test loss against epochs, from a history as `training.train` leaves it.
+    """Plot the training and test loss of a history, as `training.train` records it, by epochs.
 
-    An epoch's training loss is the mean over its batches, so it stands at the middle of the epoch;
+    An epoch's training loss is the mean over its batches and is drawn at the middle of the epoch;
     the test loss is measured before the first epoch and after each. The axes are logarithmic where
     all values are positive.
 
     Args:
         history: of the training.
-        terms: the terms of the loss to show, one panel each, and what their axes are called.
+        terms: the terms of the loss to show, one panel each, and the labels of their axes.
     """
     size = (PAGE_WIDTH, 0.8 + 1.8 * len(terms))
     figure, panels = subplots(len(terms), 1, size, sharex="all")
@@ -102,7 +104,8 @@ def loss_curves(
             logarithmic(ax)
         ax.grid(alpha=0.25)
     ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    figure.align_ylabels()
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
@@ -127,7 +130,7 @@ def latent_scatter(
     axis_names: tuple[str, str] = LATENT_UNITS,
     among: Tensor | None = None,
 ) -> None:
-    """Latents `(N, 2)` as points coloured by label, each digit written near its points' median.
+    """Plot latents `(N, 2)` coloured by label, each digit written near the median of its points.
 
     `among` are all the latents that the axes show, where they show more than `h`. `digit_legend`
     adds the legend.
@@ -149,7 +152,7 @@ def latent_scatter(
 
 
 def latent_figure(h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS) -> Figure:
-    """Exercises 2 and 7b: the `latent_scatter` of latents `(N, 2)`, with a legend of the digits."""
+    """Exercises 2 and 7b: plot latents `(N, 2)` coloured by label, with a legend of the digits."""
     figure, [[ax]] = subplots(size=(PAGE_WIDTH, 5.2))
     latent_scatter(ax, h, labels, axis_names)
     digit_legend(figure, loc="outside center right")
@@ -157,7 +160,7 @@ def latent_figure(h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATEN
 
 
 def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
-    """Exercise 6: the latents `(N, 2)` of the same images side by side, on the same axes."""
+    """Exercise 6: plot latents `(N, 2)` of the same images side by side on the same axes."""
     size = (PAGE_WIDTH, 3.4)
     figure, [panels] = subplots(1, len(latents), size, sharex="all", sharey="all")
     for ax, (name, h) in zip(panels, latents.items(), strict=True):
@@ -169,7 +172,7 @@ def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
 
 
 def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
-    """The loss of the MAP estimates against iterations.
+    """Exercise 8b: plot the loss of MAP estimates against iterations.
 
     Args:
         runs: by name, the loss of each image at each iteration, `(iterations, N)`. Of the first run
@@ -190,7 +193,7 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
 
 
 def beta_figure(betas: Sequence[float], psnrs: Sequence[float], noise: float) -> Figure:
-    """PSNR of the MAP estimate against beta; marks the best and the variance of the noise."""
+    """Plot the PSNR of the MAP estimate against beta; mark the best and the noise variance."""
     figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.7, 2.8))
     ax.plot(betas, psnrs, ".-", color=COLOURS[0], label="MAP estimate")
     best = int(np.argmax(psnrs))
@@ -203,13 +206,13 @@ def beta_figure(betas: Sequence[float], psnrs: Sequence[float], noise: float) ->
 
 
 def digit_legend(figure: Figure, loc: str, ncols: int = 1) -> None:
-    """The legend of a figure's `latent_scatter`, outside its axes."""
+    """Add the legend of `latent_scatter` outside the axes."""
     handles, names = figure.axes[-1].get_legend_handles_labels()
     figure.legend(handles, names, loc=loc, ncols=ncols, handletextpad=0, columnspacing=1)
 
 
 def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: float) -> Figure:
-    """One group of bars per digit, in percent, with the level that guessing would reach."""
+    """Plot one group of bars per digit, in percent, and the level of chance."""
     figure, [[ax]] = subplots(size=(PAGE_WIDTH, 2.6))
     width = 0.8 / len(accuracies)
     for bar, (name, values) in enumerate(accuracies.items()):
@@ -223,14 +226,14 @@ def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: floa
 
 
 def confusion_figure(confusion: Tensor) -> Figure:
-    """Confusion matrix `(10, 10)`: shade is the share of the row, numbers are counts of images."""
+    """Plot a confusion matrix `(10, 10)`, shaded by the share of its row, with counts of images."""
     figure, [[ax]] = subplots(size=(4.4, 3.9))
     share = 100 * confusion / confusion.sum(dim=1, keepdim=True).clamp_min(1)
     image = ax.imshow(share.numpy(), cmap="Greys", vmin=0, vmax=100)
     for i in range(10):
         for j in range(10):
             if confusion[i, j]:
-                colour = "white" if share[i, j] > 50 else "black"
+                colour = "white" if share[i, j] > 65 else "black"
                 ax.text(j, i, int(confusion[i, j]), ha="center", va="center", color=colour, size=7)
     ax.set(xlabel="classified as", ylabel="digit", xticks=range(10), yticks=range(10))
     figure.colorbar(image, label="share of the digit's images (%)", shrink=0.9)
@@ -238,7 +241,7 @@ def confusion_figure(confusion: Tensor) -> Figure:
 
 
 def decoded_images(ax: Axes, grid: DecodedGrid) -> None:
-    """The images of a grid, each centred at the latent that it is decoded from.
+    """Plot the images of a grid, each centred at the latent that it is decoded from.
 
     The axes end where the images do.
     """
@@ -254,7 +257,7 @@ def decoded_images(ax: Axes, grid: DecodedGrid) -> None:
 
 
 def grid_figure(grid: DecodedGrid) -> Figure:
-    """Exercises 5 and 7d: the decoded images and, on the same axes, the latents they cover."""
+    """Exercises 5 and 7d: plot the decoded images and, on the same axes, the latents they cover."""
     size = (PAGE_WIDTH, 3.5)
     figure, [[left, right]] = subplots(1, 2, size, sharex="all", sharey="all")
     latent_scatter(right, grid.h, grid.labels, grid.axis_names)
@@ -268,7 +271,7 @@ def grid_figure(grid: DecodedGrid) -> Figure:
 
 
 def comparison_figure(grids: Mapping[str, DecodedGrid]) -> Figure:
-    """Exercises 7c and 7e: latent spaces side by side, above each the images decoded from it."""
+    """Exercises 7c and 7e: plot latent spaces side by side, each below its decoded images."""
     size = (PAGE_WIDTH, 6.2)
     figure, axes = subplots(2, len(grids), size, sharex="col", sharey="col")
     for (top, bottom), (name, grid) in zip(axes.T, grids.items(), strict=True):

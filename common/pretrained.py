@@ -12,13 +12,20 @@ from torch import Tensor, nn
 
 from common.checkpoints import read_checkpoint, training_lock, write_checkpoint
 from common.dataset import Dataset
-from common.distributed import cleanup, log, rank, setup_distributed, world_size
-from common.errors import CheckpointError, TrainingError, UsageError
+from common.distributed import (
+    all_gather,
+    cleanup,
+    log,
+    rank,
+    setup_distributed,
+    world_size,
+)
+from common.errors import CheckpointError, TrainingError, UsageError, describe_os_error
 from common.files import CHECKPOINT_DIR
 from common.training import RECIPES, History, Recipe, TrainState, choose_precision, train
 from models import VAE, Autoencoder, kl_divergence
 
-RECIPE_KEYS = ("epochs", "batch_size", "lr")  # the fields of a recipe that options change
+RECIPE_KEYS = ("epochs", "batch_size", "lr", "weight_decay", "augment")
 RESUME_KEYS = ("dataset", "training_images", "processes", "precision", "seed", *RECIPE_KEYS)
 DIVERGENCE_FACTOR = 10  # times the loss of the untrained model
 INACTIVE_UNIT_KL = 0.01  # nats; a latent unit below it carries no information
@@ -33,9 +40,9 @@ def load_checkpoint(name: str, checkpoint_dir: str | Path) -> tuple[nn.Module, d
     """
     path, recipe = Path(checkpoint_dir) / f"{name}.pt", RECIPES[name]
     if not path.exists():
-        raise CheckpointError(f"{path} does not exist; {recipe.script} trains it")
+        raise CheckpointError(f"{path} does not exist; {recipe.command} trains it")
     model = recipe.model()
-    remedy = f"delete it and run {recipe.script} to train it anew"
+    remedy = f"{recipe.command} --retrain trains it anew"
     checkpoint = read_checkpoint(path, model, name, remedy)
     return model.eval(), checkpoint
 
@@ -81,12 +88,12 @@ def load_or_train(
         KeyboardInterrupt: Ctrl-C; the message says how to continue.
     """
     path = checkpoint_dir / f"{name}.pt"
-    unfinished, script = path.with_suffix(".resume.pt"), RECIPES[name].script
+    unfinished, command = path.with_suffix(".resume.pt"), RECIPES[name].command
     if path.exists() and not (retrain or resume):
         model, checkpoint = load_checkpoint(name, checkpoint_dir)
         check_settings(path, checkpoint["settings"], {"dataset": data.name, **changes})
         if unfinished.exists():
-            log(f"{unfinished} is an interrupted training; {script} --resume continues it")
+            log(f"{unfinished} is an interrupted training; {command} --resume continues it")
         cleanup()
         return model.to(device, memory_format=torch.channels_last), checkpoint["history"]
 
@@ -96,18 +103,20 @@ def load_or_train(
     settings = training_settings(recipe, data, seed, dtype)
     with training_lock(path) if rank() == 0 else contextlib.nullcontext():
         state = TrainState(recipe, data.x_clean_train, device, seed)
+        if retrain:
+            unfinished.unlink(missing_ok=True)
         if resume:
             settings["seconds"] = load_state(state, unfinished, name, settings)
-        elif unfinished.exists() and not retrain:
+        elif unfinished.exists():
             raise UsageError(
-                f"a training of {path} was interrupted; continue it with {script} --resume and "
+                f"a training of {path} was interrupted; continue it with {command} --resume and "
                 "the same options, or begin anew with --retrain"
             )
         log(f"training the {name} on {len(data.labels_train):,} images for {recipe.epochs} epochs")
         head = {"name": name, "architecture": repr(state.model), "settings": settings}
         probe = data.x_clean_train[:PROBED_IMAGES].to(device)
         began = time.monotonic() - settings["seconds"]
-        with interruptions_explained(unfinished, script):
+        with interruptions_explained(unfinished, command):
             for _ in train(state, data, dtype):
                 check_training(state, probe)
                 settings["seconds"] = time.monotonic() - began
@@ -126,14 +135,14 @@ def training_settings(recipe: Recipe, data: Dataset, seed: int, precision: torch
     """Return the settings of a training, as its checkpoint keeps them.
 
     Raises:
-        UsageError: the processes cannot share a batch evenly.
+        UsageError: the processes cannot share a batch evenly, or have different settings.
     """
     if recipe.batch_size % world_size():
         raise UsageError(
             f"{world_size()} processes cannot share batches of {recipe.batch_size} evenly; "
             "give another --batch-size"
         )
-    return {
+    settings = {
         "dataset": data.name,
         "training_images": len(data.labels_train),
         "processes": world_size(),
@@ -144,15 +153,18 @@ def training_settings(recipe: Recipe, data: Dataset, seed: int, precision: torch
         "torch": str(torch.__version__),
         "seconds": 0.0,
     }
+    if any(others != settings for others in all_gather(settings)):
+        raise UsageError("the processes have different data, options or versions of PyTorch")
+    return settings
 
 
 @contextlib.contextmanager
-def interruptions_explained(unfinished: Path, script: str) -> Iterator[None]:
+def interruptions_explained(unfinished: Path, command: str) -> Iterator[None]:
     """End a training that fails or is interrupted with a message that says how to continue.
 
     Args:
         unfinished: the state of the training; removed if continuing would fail in the same way.
-        script: the command of the training.
+        command: trains the model.
     """
     try:
         yield
@@ -162,10 +174,10 @@ def interruptions_explained(unfinished: Path, script: str) -> Iterator[None]:
     except (KeyboardInterrupt, OSError) as error:
         hint = "no epoch was saved"
         if unfinished.exists():
-            hint = f"continue with {script} --resume and the same options"
+            hint = f"continue with {command} --resume and the same options"
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"interrupted; {hint}") from error
-        raise TrainingError(f"{error.filename}: {error.strerror}; {hint}") from error
+        raise TrainingError(f"{describe_os_error(error)}; {hint}") from error
 
 
 def check_settings(path: Path, found: dict, expected: dict) -> None:

@@ -21,7 +21,7 @@ def print_table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> N
 
 
 def fixed(values: Sequence[float | None], digits: int = 2, factor: float = 1) -> list[str]:
-    """Format `factor * values` with so many decimals; a dash stands for None."""
+    """Format `factor * values` with `digits` decimals, None as a dash."""
     return ["-" if value is None else f"{factor * value:.{digits}f}" for value in values]
 
 

@@ -34,7 +34,7 @@ from common.dataset import load_mnist
 from common.distributed import log, setup_distributed
 from common.errors import TrainingError, UsageError, run_script
 from common.files import atomic_write, write_json
-from common.metrics import predict, timed
+from common.metrics import predict
 from common.options import data_parser
 from common.pretrained import load_model
 from common.tables import format_table
@@ -42,6 +42,7 @@ from common.training import RECIPES, TrainState, choose_precision, train
 from MAP_template import map_estimate, map_loss
 from models import VAE
 from studies import course
+from studies.map_solvers import timed
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -418,7 +419,7 @@ def tables(results: dict) -> str:
         "The course's four one after the other take "
         f"{sum(seconds['course'].values()) / 60:.0f} minutes, the same four of ours "
         f"{seconds['ours_two_at_a_time'] / 60:.0f}, two at a time.",
-        f"Epochs over {PIPELINE_IMAGES:,} images where nothing else is said, float32:",
+        f"Epochs over {PIPELINE_IMAGES:,} images unless stated otherwise, float32:",
         medians(results["processes"]),
         "The scripts, from the committed checkpoints:",
         medians(results["scripts"]),
@@ -432,7 +433,7 @@ def main() -> None:
     before, start, rest = readme.read_text(encoding="utf-8").partition("<!-- bench -->\n")
     _old, end, after = rest.partition("<!-- /bench -->\n")
     if not end:
-        raise UsageError(f"{readme} has lost its marks <!-- bench --> and <!-- /bench -->")
+        raise UsageError(f"{readme} lacks the marks <!-- bench --> and <!-- /bench -->")
     load_mnist(data_dir)  # complain, or download it, before the clock runs
     auto = choose_precision("auto", CPU)
     precisions = ["fp32"] if auto == torch.float32 else ["fp32", "bf16"]

@@ -37,7 +37,7 @@ class Images(Dataset):
 
 
 def upsampled(channels_in: int, first: float | tuple[int, int] = 2, blocks: int = 4) -> list:
-    """`blocks` transposed convolutions to 16 filters and one to the image, each upsampled first."""
+    """Return `blocks` transposed convolutions to 16 filters and one to an image, each upsampled."""
     layers: list[nn.Module] = []
     for block in range(blocks):
         layers += [
@@ -87,7 +87,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
 
 
 def prepare(name: str, images: Tensor, labels: Tensor) -> tuple[nn.Module, Callable[[], None]]:
-    """A new model of `name`, and what trains it for one epoch on `images` in [0, 1]."""
+    """Return a new model, and a function that trains it for an epoch on `images` in [0, 1]."""
     build, loss_of = MODELS[name]
     model = build()
     loader = DataLoader(Images(images, labels), batch_size=BATCH_SIZE, shuffle=True)
@@ -104,7 +104,7 @@ def prepare(name: str, images: Tensor, labels: Tensor) -> tuple[nn.Module, Calla
 
 
 def map_estimate(decoder: Callable[[Tensor], Tensor], x_noisy: Tensor, latent_size: int) -> Tensor:
-    """The hand-out's loop on images that `decoder` gives in [0, 1]; gives `z_estimate`."""
+    """Return `z_estimate` of the hand-out's loop, for a `decoder` to images in [0, 1]."""
     z_estimate = nn.Parameter(torch.randn(len(x_noisy), latent_size))
     optimizer = torch.optim.Adam([z_estimate], lr=1e-2)
     for _ in range(MAP_STEPS):

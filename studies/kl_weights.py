@@ -34,7 +34,7 @@ EPOCHS, IMAGES = 10, 10_000
 
 
 def weights_figure(points: Sequence[Mapping[str, float]]) -> Figure:
-    """Reconstruction error against KL divergence, one point per weight, the derived one marked."""
+    """Plot reconstruction error against KL divergence by weight; mark the derived weight."""
     figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.7, 2.8))
     kl, mse = [point["kl"] for point in points], [point["mse"] for point in points]
     ax.plot(kl, mse, "o-", color=COLOURS[0], markersize=4, linewidth=1)

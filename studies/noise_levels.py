@@ -12,13 +12,12 @@ from pathlib import Path
 import torch
 
 from common.dataset import load_mnist
+from common.denoising import denoise, psnr
 from common.errors import run_script
 from common.files import write_json
-from common.metrics import psnr
 from common.options import data_parser
 from common.pretrained import load_model
 from common.tables import fixed, print_table
-from ex8_map_denoise import denoise
 
 NOISE_LEVELS, IMAGES = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5), 500
 

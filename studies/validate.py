@@ -13,17 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common.augmentation import random_affine
-from common.dataset import Dataset, load_mnist
+from common.dataset import NOISE, Dataset, load_mnist
+from common.denoising import psnr
 from common.errors import run_script
-from common.metrics import neighbours, predict, psnr
+from common.metrics import neighbours, predict
 from common.options import data_parser, positive, whole_number
 from common.training import RECIPES, fit
 from MAP_template import map_estimate
 from models import Autoencoder, vae_loss
 
 VALIDATION = 10_000
-NOISE, DENOISED = 0.25, 500  # the VAEs denoise this many of the validation images
+DENOISED = 500  # the VAEs denoise this many of the validation images
 
 
 class NarrowFirst(Autoencoder):
@@ -54,17 +54,15 @@ def main() -> None:
     parser.add_argument("--batch-size", type=whole_number)
     parser.add_argument("--lr", type=positive)
     parser.add_argument("--weight-decay", type=float)
-    parser.add_argument("--augment", type=positive, metavar="STRENGTH", help="of random_affine")
+    parser.add_argument("--augment", type=float, metavar="STRENGTH", help="of random_affine")
     parser.add_argument("--kl-weight", type=positive, help="of the VAEs")
     parser.add_argument("--narrow-first", action="store_true")
     options = parser.parse_args()
     changes = {
         name: value
-        for name in ("epochs", "batch_size", "lr", "weight_decay")
+        for name in ("epochs", "batch_size", "lr", "weight_decay", "augment")
         if (value := getattr(options, name)) is not None
     }
-    if options.augment:
-        changes["augment"] = partial(random_affine, strength=options.augment)
     if options.kl_weight:
         changes["loss"] = partial(vae_loss, kl_weight=options.kl_weight)
     if options.narrow_first:

@@ -13,13 +13,12 @@ from pathlib import Path
 import torch
 
 from common.dataset import load_mnist
+from common.denoising import denoise, psnr
 from common.errors import run_script
 from common.files import write_json
-from common.metrics import psnr
 from common.options import data_parser
 from common.plotting import image_rows, save_figure
 from common.pretrained import load_model
-from ex8_map_denoise import denoise
 
 WORST = 10
 

@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import shutil
+import socket
 import struct
+import time
 
 import pytest
 import torch
@@ -90,6 +92,17 @@ def test_missing_mnist_is_one_short_line(tmp_path, offline, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"{message}; continuing with scikit-learn's digits"
     assert len(line.replace(str(tmp_path), "")) < 200
+
+
+def test_a_server_that_does_not_answer_costs_one_time_out(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", 2 * [url])
+        monkeypatch.setattr("common.dataset.DOWNLOAD_TIMEOUT", 0.5)
+        began = time.monotonic()
+        with pytest.raises(MissingDataError, match="TimeoutError"):
+            load_mnist(tmp_path)
+        assert time.monotonic() - began < 1
 
 
 def test_the_packed_files_are_enough_without_internet(raw, tmp_path, offline, monkeypatch):

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from common import distributed
-from common.errors import UsageError, run_script
+from common.errors import DataError, UsageError, run_script
 from common.pretrained import load_checkpoint, load_or_train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,14 +66,22 @@ def test_the_first_process_alone_speaks_and_goes_on(monkeypatch, capsys):
 
 
 def test_a_usage_error_is_told_by_the_first_process_only(monkeypatch, capsys):
-    def fail():
-        raise UsageError("wrong")
+    def fail(error):
+        raise error("wrong")
 
-    for rank, told in ((0, 1), (1, 0)):
+    for rank, error, told in ((0, UsageError, 1), (1, UsageError, 0), (1, DataError, 1)):
         torchrun(monkeypatch, rank, count=2)
-        with pytest.raises(SystemExit, match="2"):
-            run_script(fail)
+        with pytest.raises(SystemExit):
+            run_script(partial(fail, error))
         assert capsys.readouterr().err.count("wrong") == told
+
+
+def test_processes_with_different_data_do_not_train(few_digits, cpu, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        "common.pretrained.all_gather", lambda found: [found, {**found, "dataset": "mnist"}]
+    )
+    with pytest.raises(UsageError, match="different data"):
+        load_or_train("autoencoder", few_digits, tmp_path, cpu)
 
 
 def test_stray_variables_are_no_launch_by_torchrun(monkeypatch):

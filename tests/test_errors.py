@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import importlib
-import os
 import threading
 
 import pytest
@@ -28,11 +27,13 @@ def at(tmp, name="autoencoder.pt"):
     return tmp / "checkpoints/digits/limit-64" / name
 
 
-def checkpoint(name="autoencoder", weights_of=None, file="autoencoder.pt", **parts):
+def checkpoint(name="autoencoder", weights_of=None, file="autoencoder.pt", fill=None, **parts):
     """Prepare a checkpoint `file` of that name, with weights of some model and those parts."""
 
     def prepare(tmp):
         model = RECIPES[weights_of or name].model()
+        if fill is not None:
+            torch.nn.init.constant_(next(model.parameters()), fill)
         whole = {
             "name": name,
             "architecture": repr(model),
@@ -51,7 +52,8 @@ def unfinished(**changes):
     """Prepare the state of an interrupted training, without an optimizer in it."""
     precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
     found = {"dataset": "digits", "training_images": 64, "processes": 1, "epochs": 60}
-    found |= {"batch_size": 32, "lr": 0.004, "seed": 0, "precision": precision, **changes}
+    found |= {"batch_size": 32, "lr": 0.004, "seed": 0, "precision": precision}
+    found |= {"weight_decay": 0.0, "augment": 0.0, **changes}
     return checkpoint(file=UNFINISHED, settings=found)
 
 
@@ -61,6 +63,16 @@ def content(change, file="autoencoder.pt"):
     def prepare(tmp):
         checkpoint(file=file)(tmp)
         at(tmp, file).write_bytes(change(at(tmp, file).read_bytes()))
+
+    return prepare
+
+
+def bare(value):
+    """Prepare a checkpoint that is no dictionary."""
+
+    def prepare(tmp):
+        at(tmp).parent.mkdir(parents=True)
+        torch.save(value, at(tmp))
 
     return prepare
 
@@ -90,7 +102,6 @@ def nothing(tmp):
 # what is wrong: script, prepared by, options, exit status, and words that the line must have
 CASES = {
     "no epochs": (EX1, nothing, ["--epochs", "0"], 2, ["--epochs", "0", "--help"]),
-    "half an epoch": (EX1, nothing, ["--epochs", "0.5"], 2, ["--epochs", "whole number"]),
     "epochs without a number": (EX1, nothing, ["--epochs"], 2, ["--epochs"]),
     "unknown device": (EX1, nothing, ["--device", "warp"], 2, ["--device", "warp"]),
     "absent device": (EX1, nothing, ["--device", "cuda:77"], 2, ["--device", "cuda:77"]),
@@ -143,6 +154,15 @@ CASES = {
         ["dataset mnist, not digits"],
     ),
     "checkpoint without settings": (EX2, checkpoint(settings=None), [], 1, ["does not fit"]),
+    "checkpoint is a bare tensor": (EX2, bare(torch.zeros(3)), [], 1, ["does not fit"]),
+    "checkpoint with numbered weights": (EX2, checkpoint(model={1: 2}), [], 1, ["does not fit"]),
+    "checkpoint with a weight that is no number": (
+        EX2,
+        checkpoint(fill=float("nan")),
+        [],
+        1,
+        ["not a finite number"],
+    ),
     "checkpoint without weights": (EX2, checkpoint(model=None), [], 1, ["does not fit"]),
     "checkpoint of other weights": (EX2, checkpoint(weights_of="vae2"), [], 1, ["does not fit"]),
     "checkpoint is a folder": (EX2, a_folder, [], 1, ["autoencoder.pt"]),
@@ -219,14 +239,16 @@ def test_a_full_disk_is_named_and_the_old_files_stay(tmp_path, capsys, own):
     load_checkpoint("autoencoder", at(tmp_path, "epochs-1"))
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
-def test_a_figures_folder_that_cannot_be_written_to_is_named_before_the_work(tmp_path, capsys):
-    own = tmp_path / "figures/digits/limit-64/epochs-1"
-    own.parent.mkdir(parents=True)
-    own.mkdir(mode=0o500)
+def test_a_figures_folder_that_cannot_be_written_to_is_named_before_the_work(
+    tmp_path, capsys, monkeypatch
+):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     code, line = the_one_line(capsys, EX1, tmp_path, TRAIN)
     assert code == 1
-    assert "figures" in line
+    assert "figures/digits/limit-64/epochs-1: Permission denied" in line
     assert not (tmp_path / "checkpoints").exists()
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from common.denoising import image_metrics
 from common.metrics import (
     accuracies,
     confident_digits,
     confusion_matrix,
-    image_metrics,
     neighbours,
     separation,
 )

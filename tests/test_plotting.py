@@ -11,7 +11,7 @@ from common.plotting import confusion_figure, grid_figure, image_rows, loss_curv
 
 
 def test_every_decoded_image_is_centred_at_its_latent_on_the_scatters_axes():
-    """A decoder that paints its own coordinates: `a` in an image's left half, `b` in its right."""
+    """The images show their own coordinates: `a` in an image's left half, `b` in its right."""
     torch.manual_seed(0)
     h = torch.rand(500, 2) * torch.tensor([4.0, 9.0]) + torch.tensor([0.0, 1.0])
     a, b = latent_grid(h)

@@ -56,7 +56,9 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
 
     with monkeypatch.context() as patch:
         patch.setattr("common.training.evaluate", interrupted)
-        with pytest.raises(KeyboardInterrupt, match=r"interrupted; continue with ex.* --resume"):
+        with pytest.raises(
+            KeyboardInterrupt, match=r"interrupted; continue with python ex.* --resume"
+        ):
             load_or_train(name, few_digits, tmp_path, cpu, **changes)
     with pytest.raises(UsageError, match=r"was interrupted.* --resume .* --retrain"):
         load_or_train(name, few_digits, tmp_path, cpu, **changes)
@@ -82,7 +84,7 @@ def test_a_full_disk_says_how_to_continue_and_resume_continues(
 
     with monkeypatch.context() as patch:
         patch.setattr("common.pretrained.write_checkpoint", full)
-        message = r"autoencoder.resume.pt: No space left .*; continue with ex1.* --resume"
+        message = r"autoencoder.resume.pt: No space left .*; continue with python ex1.* --resume"
         with pytest.raises(TrainingError, match=message):
             load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=3)
     load_or_train("autoencoder", few_digits, tmp_path, cpu, epochs=3, resume=True)
@@ -143,8 +145,20 @@ def test_weights_of_another_network_of_the_same_shapes_are_refused(
         return model
 
     monkeypatch.setitem(RECIPES, "autoencoder", replace(before, model=changed))
-    with pytest.raises(CheckpointError, match=r"another network; delete it and run ex1"):
+    with pytest.raises(CheckpointError, match=r"another network; python ex1.* --retrain"):
         load_model("autoencoder", tmp_path)
+
+
+def test_retraining_forgets_an_interrupted_training(few_digits, cpu, tmp_path, monkeypatch):
+    (tmp_path / "autoencoder.resume.pt").touch()
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("common.training.evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="no epoch was saved"):
+        load_or_train("autoencoder", few_digits, tmp_path, cpu, retrain=True)
+    assert not list(tmp_path.glob("*.pt"))
 
 
 def test_training_options_never_silently_do_nothing(few_digits, cpu, tmp_path):
@@ -232,5 +246,7 @@ def test_a_vae_may_leave_some_units_inactive_but_not_all_but_one(digits):
 
 
 def test_a_missing_checkpoint_names_the_script_that_trains_it(tmp_path):
-    with pytest.raises(CheckpointError, match=r"vae2.pt does not exist; ex7_vae.py trains it"):
+    with pytest.raises(
+        CheckpointError, match=r"vae2.pt does not exist; python ex7_vae.py trains it"
+    ):
         load_model("vae2", tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.pretrained import load_checkpoint
+from common.pretrained import RECIPE_KEYS, load_checkpoint
 from common.training import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +35,22 @@ def flat(value, name=""):
     return {name: value}
 
 
+# Of how many images a share is, at least, by the first pattern that its path has.
+IMAGES = {
+    "ex5/.*main_digit|of_grid": 225,
+    "of_prior|prior_share": 2000,
+    "test_1000/.*per_digit": 80,
+    "test_1000/": 1000,
+    "example/": 30,  # ten, of which one may change
+    "limit-1000/.*train/.*per_digit": 80,
+    "limit-1000/.*train/": 1000,
+    "train/.*per_digit": 5400,
+    "train/": 60_000,
+    "per_digit|neighbours/": 890,
+    "": 10_000,
+}
+
+
 def close_to(value, path):
     """Return `value` with the tolerance that the rounding of another processor needs.
 
@@ -44,10 +60,8 @@ def close_to(value, path):
     if value is None or isinstance(value, int):
         return pytest.approx(value, abs=3)
     if re.search("accuracy|right_digit|share", path):
-        whole = 1 if "share" in path else 100
-        images = 80 if "test_1000/" in path else 10 if "/example/" in path else 890  # of a digit
-        images = 225 if "grid" in path or "main_digit" in path else images
-        return pytest.approx(value, rel=0, abs=3.1 * whole / images)
+        images = next(count for pattern, count in IMAGES.items() if re.search(pattern, path))
+        return pytest.approx(value, rel=0, abs=3.1 * (1 if "share" in path else 100) / images)
     return pytest.approx(value, rel=1e-3, abs=1e-6)
 
 
@@ -62,8 +76,10 @@ def test_the_committed_numbers_are_those_of_the_committed_checkpoints(
     where = ["--checkpoint-dir", str(ROOT / "checkpoints"), "--figures-dir", str(figures)]
     arguments = [*where, "--data-dir", str(data_dir), "--device", "cpu"]
     importlib.import_module(script).main([*arguments, *own])
-    measured = flat(json.loads((figures / f"{name}.json").read_text()))
-    committed = flat(json.loads((ROOT / "figures" / f"{name}.json").read_text()))
+    measured, committed = (
+        flat(json.loads((folder / f"{name}.json").read_text()), name)
+        for folder in (figures, ROOT / "figures")
+    )
     assert measured.keys() == committed.keys()
     for path, value in measured.items():
         assert value == close_to(committed[path], path), path
@@ -75,9 +91,11 @@ def test_the_committed_numbers_are_those_of_the_committed_checkpoints(
 def test_the_committed_checkpoints_were_trained_by_the_committed_recipes(name):
     settings = load_checkpoint(name, ROOT / "checkpoints")[1]["settings"]
     recipe = RECIPES[name]
-    assert (settings["epochs"], settings["batch_size"]) == (recipe.epochs, recipe.batch_size)
-    assert (settings["lr"], settings["seed"]) == (recipe.lr, 0)
+    assert {key: settings[key] for key in RECIPE_KEYS} == {
+        key: getattr(recipe, key) for key in RECIPE_KEYS
+    }
     assert (settings["dataset"], settings["training_images"]) == ("mnist", 60_000)
+    assert settings["seed"] == 0
 
 
 def committed(name):

@@ -163,9 +163,7 @@ def test_a_training_with_other_options_keeps_to_a_folder_of_its_own(checkpoints,
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_only_the_scripts_own_model_is_trained_with_other_options(
-    checkpoints, tmp_path, capsys, monkeypatch
-):
+def test_only_the_scripts_own_model_is_trained_with_other_options(checkpoints, tmp_path, capsys):
     importlib.import_module("ex7_vae").main([*options(tmp_path), "--epochs", "1"])
     trained = re.findall(r"training the (\w+) on", capsys.readouterr().err)
     assert trained == ["vae2"]

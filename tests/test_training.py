@@ -101,6 +101,7 @@ def test_the_optimizer_follows_the_recipe(few_digits, cpu, name):
     def note(optimizer, args, kwargs):
         (group,) = optimizer.param_groups
         assert len(group["params"]) == len(list(state.model.parameters()))
+        assert group["betas"][1] == 0.99
         groups.append((group["lr"], group["betas"][0], group["weight_decay"]))
 
     state.optimizer.register_step_pre_hook(note)
@@ -117,10 +118,11 @@ def test_the_optimizer_follows_the_recipe(few_digits, cpu, name):
     assert (beta1[0], beta1[2], beta1[9]) == pytest.approx((0.95, 0.85, 0.95))
 
 
-def test_augmentation_sees_every_training_batch_and_no_evaluation(few_digits, cpu):
+def test_augmentation_sees_every_training_batch_and_no_evaluation(few_digits, cpu, monkeypatch):
     augmented, trained, evaluated = [], [], []
 
-    def augment(x):
+    def augment(x, strength):
+        assert strength == 0.3
         augmented.append(1 - x)
         return augmented[-1]
 
@@ -128,7 +130,8 @@ def test_augmentation_sees_every_training_batch_and_no_evaluation(few_digits, cp
         (trained if model.training else evaluated).append(x)
         return {"loss": model(x).mean()}
 
-    recipe = replace(RECIPES["classifier"], loss=loss, augment=augment, epochs=2, batch_size=40)
+    monkeypatch.setattr("common.training.random_affine", augment)
+    recipe = replace(RECIPES["classifier"], loss=loss, augment=0.3, epochs=2, batch_size=40)
     fit(recipe, few_digits, cpu)
     assert len(augmented) == 6
     assert all(map(torch.equal, augmented, trained))
