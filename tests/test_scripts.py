@@ -97,7 +97,8 @@ def quick_map(monkeypatch):
     ex8 = importlib.import_module("ex8_map_denoise")
     monkeypatch.setattr(ex8, "SWEPT", 5)
     monkeypatch.setattr(ex8, "PLAIN", {"iterations": 5, "lr": 0.01, "anneal": False})
-    monkeypatch.setattr(ex8, "map_estimate", partial(ex8.map_estimate, iterations=3))
+    rough = partial(ex8.map_estimate, iterations=3)
+    monkeypatch.setattr("common.denoising.map_estimate", rough)
 
 
 @pytest.mark.parametrize(("script", "own", "figures", "keys"), SCRIPTS)
@@ -128,22 +129,16 @@ def test_the_numbers_printed_are_the_numbers_written(checkpoints, tmp_path, caps
         assert f"{numbers[f'mse_{part}']:.5f}" in printed
 
 
-@pytest.mark.slow
-def test_noise_and_beta_keep_to_folders_of_their_own(checkpoints, tmp_path, quick_map):
-    main = importlib.import_module("ex8_map_denoise").main
-    main([*options(tmp_path), "--test-set", "--noise", "0.1", "--beta", "0.02"])
+def test_noise_and_beta_keep_to_folders_of_their_own(checkpoints, tmp_path, quick_map, monkeypatch):
+    ex8 = importlib.import_module("ex8_map_denoise")
+    clip = {"clipped to [0, 1]": lambda x: x.clamp(0, 1)}  # the others take seconds
+    monkeypatch.setattr(ex8, "classical_denoisers", lambda _: clip)
+    ex8.main([*options(tmp_path), "--test-set", "--noise", "0.1", "--beta", "0.02"])
     (figures,) = (path.parent for path in tmp_path.rglob("ex8.json"))
     assert figures == tmp_path / "figures/digits/limit-64/noise-0.1/beta-0.02"
     numbers = json.loads((figures / "ex8_test_set.json").read_text())
     assert (numbers["noise"], numbers["beta"]) == (0.1, 0.02)
-    assert numbers["test"].keys() == {
-        "noisy",
-        "clipped to [0, 1]",
-        "non-local means",
-        "total variation",
-        "bottleneck",
-        "MAP",
-    }
+    assert list(numbers["test"]) == ["noisy", "clipped to [0, 1]", "bottleneck", "MAP"]
     assert numbers["test"]["noisy"]["psnr"] == pytest.approx(20, abs=0.1)
     assert numbers["test"]["clipped to [0, 1]"]["psnr"] > 20.1
 
