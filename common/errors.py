@@ -44,8 +44,8 @@ def describe_os_error(error: OSError) -> str:
 def run_script(main: Callable[[], None]) -> None:
     """Run `main`; print an expected error on one line and exit with its status.
 
-    The status is 2 for a usage error, 130 for Ctrl-C and 1 for other errors. Only the first
-    of several processes prints a usage error.
+    The status is 2 for a usage error, 130 for Ctrl-C and 1 for other errors. Only the first of
+    several processes prints a usage error.
     """
     try:
         main()

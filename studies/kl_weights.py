@@ -58,7 +58,7 @@ def main() -> None:
     for weight in WEIGHTS:
         loss = partial(vae_loss, kl_weight=weight)
         recipe = replace(RECIPES["vae2"], loss=loss, epochs=EPOCHS)
-        vae = fit(recipe, data, cpu, precision=precision).model
+        vae = fit(recipe, data, cpu, dtype=precision).model
         terms = evaluate(vae, vae_loss, x, labels, cpu)
         points.append(
             {

@@ -165,7 +165,7 @@ def test_auto_precision_is_bfloat16_where_the_processor_has_it(cpu, monkeypatch)
 def test_bfloat16_trains_to_about_the_same_loss_and_leaves_float32_weights(few_digits, cpu, name):
     recipe = replace(RECIPES[name], epochs=3, batch_size=16)
     usual = fit(recipe, few_digits, cpu).history
-    state = fit(recipe, few_digits, cpu, precision=torch.bfloat16)
+    state = fit(recipe, few_digits, cpu, dtype=torch.bfloat16)
     assert all(parameter.dtype == torch.float32 for parameter in state.model.parameters())
     first, last = usual["test"]["loss"][0], usual["test"]["loss"][-1]
     assert state.history["test"]["loss"][-1] == pytest.approx(last, abs=0.2 * abs(first - last))
