@@ -23,7 +23,7 @@ def map_estimate(
     latent_size: int,
     beta: float,
     z_init: Tensor | None = None,
-    iterations: int = 100,
+    iterations: int = 50,
     lr: float = 0.2,
     anneal: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:

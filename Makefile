@@ -1,9 +1,10 @@
 # make figures   the exercises' figures and numbers, from the trained models in checkpoints/
+# make explorer  figures/explorer.html, which shows the latent spaces in a browser
 # make exN       those of exercise N, after those whose models it uses; for instance make ex5
 # make train     the same after training every model anew, and the MAP estimate of all test images
 # make studies   the studies behind choices and claims, in studies/
 # make bench     the timings in studies/README.md
-# make report    REPORT.md
+# make report    REPORT.md and REPORT.pdf
 # make test      the tests
 # Each creates .venv and installs what it needs there. With -j2, two scripts run at a time, on one
 # processor core each.
@@ -13,20 +14,24 @@ PYTHON ?= python3
 DATA_DIR ?= data
 PY = .venv/bin/python
 EXERCISES = ex8 ex7 ex1 ex2 ex3 ex4 ex5 ex6
-STUDIES = initialization kl_weights map_solvers noise_levels worst_images
+STUDIES = augmentation beta between error_split filters initialization kl_weights latent_size \
+	map_solvers noise_levels noise_path regularization seeds worst_images
 
-.PHONY: figures $(EXERCISES) ex4-augment ex4-few dataset train studies $(STUDIES) bench report test
+.PHONY: figures $(EXERCISES) ex4-augment ex4-few explorer dataset train studies $(STUDIES) bench report test
 
-figures: $(EXERCISES) ex4-augment ex4-few
+figures: $(EXERCISES) ex4-augment ex4-few explorer
 
 # An exercise runs after those whose models it uses: they train them where there is no checkpoint.
-ex1 ex4 ex4-augment ex4-few: dataset
+ex1 ex4: dataset
+ex4-augment ex4-few: ex4
 ex2 ex3: ex1
 ex5 ex6 ex7: ex1 ex4
 ex8: ex4
+explorer: ex1 ex7 ex8
 
-run = $(if $(filter -j%,$(MAKEFLAGS)),OMP_NUM_THREADS=1) $(PY) $(wildcard $(firstword $(subst -, ,$@))_*.py) \
-	--data-dir "$(DATA_DIR)" --dataset "$$(cat .venv/dataset)"
+on_data = --data-dir "$(DATA_DIR)" --dataset "$$(cat .venv/dataset)"
+python = $(if $(filter -j%,$(MAKEFLAGS)),OMP_NUM_THREADS=1) $(PY)
+run = $(python) $(wildcard $(firstword $(subst -, ,$@))_*.py) $(on_data)
 
 ex2 ex3 ex5 ex6:
 	$(run)
@@ -43,6 +48,9 @@ ex4-augment:
 ex4-few:
 	$(run) $(TRAIN) --limit 1000
 
+explorer:
+	$(python) -m report.explorer $(on_data)
+
 # Downloads MNIST once for all exercises; without it they use scikit-learn's digits.
 dataset: .venv/installed
 	@$(PY) -m common.dataset "$(DATA_DIR)" > .venv/dataset
@@ -56,7 +64,7 @@ studies: $(STUDIES)
 $(STUDIES) bench: .venv/installed
 	$(PY) -m studies.$@ --data-dir "$(DATA_DIR)"
 
-report: .venv/installed
+report: .venv/installed-report
 	$(PY) -m report.build
 
 test: .venv/installed-dev
@@ -67,6 +75,10 @@ test: .venv/installed-dev
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet -r requirements.txt
+	@touch $@
+
+.venv/installed-report: .venv/installed requirements-report.txt
+	$(PY) -m pip install --quiet -r requirements-report.txt
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt

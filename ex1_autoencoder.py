@@ -17,7 +17,7 @@ from common.tables import print_table
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__, trains=True), argv)
     data, device = options.data, options.device
-    figures, format = options.figures_dir, options.format
+    figures = options.figures_dir
     autoencoder, history = load_or_train(
         "autoencoder", data, options.model_dir, device, **options.training
     )
@@ -25,11 +25,11 @@ def main(argv: list[str] | None = None) -> None:
     # The first ten examples, each above its reconstruction.
     r_example = predict(autoencoder.reconstruct, data.x_clean_example, device)
     figure = image_rows({"input": data.x_clean_example, "output": r_example})
-    save_figure(figure, figures / f"ex1_reconstructions.{format}")
+    save_figure(figure, figures / "ex1_reconstructions")
 
     # The loss against epochs.
     figure = loss_curves(history, {"loss": "mean squared error"})
-    save_figure(figure, figures / f"ex1_loss.{format}")
+    save_figure(figure, figures / "ex1_loss")
 
     numbers, rows = {}, []
     for part, x in (("train", data.x_clean_train), ("test", data.x_clean_test)):

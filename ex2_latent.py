@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     # (a) The latent of every test image is a point in the plane.
     h = predict(autoencoder.encode, data.x_clean_test, device)
     figure = latent_figure(h, data.labels_test)
-    save_figure(figure, figures / f"ex2_latent.{options.format}")
+    save_figure(figure, figures / "ex2_latent")
 
     # (b) How well the digits separate, and (c) how many of their latents the last ReLU clips.
     share = separation(h, data.labels_test).tolist()

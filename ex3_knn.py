@@ -19,7 +19,7 @@ FIRST = 1000  # the exercise has 1000 test images; MNIST has 10,000
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
     data, device = options.data, options.device
-    figures, format = options.figures_dir, options.format
+    figures = options.figures_dir
     labels_train, labels_test = data.labels_train, data.labels_test
     autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir, device)
 
@@ -44,10 +44,10 @@ def main(argv: list[str] | None = None) -> None:
             "correct_by_chance": frequency[labels].sum().item(),
         }
     figure = confusion_figure(confusion_matrix(labels_test, predicted))
-    save_figure(figure, figures / f"ex3_confusion.{format}")
+    save_figure(figure, figures / "ex3_confusion")
     names = ("all test images", f"first {FIRST:,} test images")
     bars = {name: n["accuracy_per_digit"] for name, n in zip(names, numbers.values(), strict=False)}
-    save_figure(accuracy_bars(bars, chance=10), figures / f"ex3_accuracy.{format}")
+    save_figure(accuracy_bars(bars, chance=10), figures / "ex3_accuracy")
 
     columns = numbers.values()
     rows = [

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--augment", action="store_true", help="train on augmented images (4c)")
     options = read_options(parser, argv)
     data, device = options.data, options.device
-    figures, format = options.figures_dir, options.format
+    figures = options.figures_dir
     name, prefix = "classifier", "ex4"
     if options.augment:
         name, prefix = "classifier_augmented", "ex4_augmented"
@@ -38,11 +38,11 @@ def main(argv: list[str] | None = None) -> None:
             **accuracies(confusion),
             "cross_entropy": F.cross_entropy(logits, labels).item(),
         }
-    save_figure(confusion_figure(confusion), figures / f"{prefix}_confusion.{format}")
+    save_figure(confusion_figure(confusion), figures / f"{prefix}_confusion")
 
     # (b) The loss during training, evaluated on the test images after every epoch.
     figure = loss_curves(history, {"loss": "cross-entropy (nats)"})
-    save_figure(figure, figures / f"{prefix}_loss.{format}")
+    save_figure(figure, figures / f"{prefix}_loss")
 
     train, test = numbers.values()
     digits = zip(train["accuracy_per_digit"], test["accuracy_per_digit"], strict=True)

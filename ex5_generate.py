@@ -12,7 +12,7 @@ from common.metrics import CONFIDENT, confident_digits, predict
 from common.options import make_parser, read_options
 from common.plotting import grid_figure, save_figure
 from common.pretrained import load_or_train
-from common.tables import fixed, print_table
+from common.tables import fixed, print_table, print_where_to_explore
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     # (a) Decode a grid between the corners of the latent space of exercise 2.
     h = predict(autoencoder.encode, data.x_clean_test, device)
     grid = decode_grid(autoencoder, h, data.labels_test, device)
-    save_figure(grid_figure(grid), options.figures_dir / f"ex5_grid.{options.format}")
+    save_figure(grid_figure(grid), options.figures_dir / "ex5_grid")
 
     # (b) Which images look like digits? The classifier of exercise 4 decides.
     # Count the test images per digit whose latents lie in the cell around each grid point.
@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     print_table(header, rows)
     print_table(("digit", *range(10)), [("confident", *numbers["confident_per_digit"])])
     write_json(options.figures_dir / "ex5.json", numbers)
+    print_where_to_explore(options.figures_dir)
 
 
 if __name__ == "__main__":

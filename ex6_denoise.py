@@ -16,7 +16,7 @@ from common.tables import print_image_metrics
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__, noise=True), argv)
     data, folder, device = options.data, options.checkpoint_dir, options.device
-    figures, format = options.figures_dir, options.format
+    figures = options.figures_dir
     autoencoder, _ = load_or_train("autoencoder", data, folder, device)
     classifier, _ = load_or_train("classifier", data, folder, device)
 
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     figure = image_rows(
         {"noisy": data.x_noisy_example, "output": r_example, "clean": data.x_clean_example}
     )
-    save_figure(figure, figures / f"ex6_denoising.{format}")
+    save_figure(figure, figures / "ex6_denoising")
 
     # The error, and how often the classifier of exercise 4 reads the right digit.
     numbers = bottleneck_metrics(autoencoder, data, classifier, device)
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     h = predict(autoencoder.encode, data.x_clean_test, device)
     h_noisy = predict(autoencoder.encode, data.x_noisy_test, device)
     figure = moved_figure({"clean": h, "noisy": h_noisy}, data.labels_test)
-    save_figure(figure, figures / f"ex6_latent.{format}")
+    save_figure(figure, figures / "ex6_latent")
     near = data.labels_test[neighbours(h, h_noisy, count=10)]
     alike = (near == data.labels_test[:, None]).float().mean().item()
     print(f"clean neighbours of a noisy latent with the same digit: {100 * alike:.2f} %\n")

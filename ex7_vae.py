@@ -22,7 +22,7 @@ from common.plotting import (
     save_figure,
 )
 from common.pretrained import load_or_train
-from common.tables import fixed, print_table
+from common.tables import fixed, print_table, print_where_to_explore
 from common.training import evaluate
 from models import vae_loss
 
@@ -33,7 +33,7 @@ VAE_MEANS = ("mean of latent unit $z_1$", "mean of latent unit $z_2$")
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__, trains=True), argv)
     data, folder, device = options.data, options.checkpoint_dir, options.device
-    figures, format = options.figures_dir, options.format
+    figures = options.figures_dir
     vae, history = load_or_train("vae2", data, options.model_dir, device, **options.training)
     autoencoder, _ = load_or_train("autoencoder", data, folder, device)
     classifier, _ = load_or_train("classifier", data, folder, device)
@@ -41,22 +41,22 @@ def main(argv: list[str] | None = None) -> None:
     # (a) The ten examples through the mean of their latent, and the loss with its two terms.
     r_example = predict(vae.reconstruct, data.x_clean_example, device)
     figure = image_rows({"input": data.x_clean_example, "output": r_example})
-    save_figure(figure, figures / f"ex7_reconstructions.{format}")
+    save_figure(figure, figures / "ex7_reconstructions")
     terms = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
-    save_figure(loss_curves(history, terms), figures / f"ex7_loss.{format}")
+    save_figure(loss_curves(history, terms), figures / "ex7_loss")
 
     # (b) The means of all test images, and (d) the grid over them.
     z = predict(vae.encode, data.x_clean_test, device)
     figure = latent_figure(z, data.labels_test, VAE_MEANS)
-    save_figure(figure, figures / f"ex7_latent.{format}")
+    save_figure(figure, figures / "ex7_latent")
     grid = decode_grid(vae, z, data.labels_test, device, VAE_UNITS)
-    save_figure(grid_figure(grid), figures / f"ex7_grid.{format}")
+    save_figure(grid_figure(grid), figures / "ex7_grid")
 
     # (c, e) Both latent spaces side by side, in figures and in numbers.
     h = predict(autoencoder.encode, data.x_clean_test, device)
     h_grid = decode_grid(autoencoder, h, data.labels_test, device)
     grids = {"autoencoder": h_grid, "VAE": grid}
-    save_figure(comparison_figure(grids), figures / f"ex7_comparison.{format}")
+    save_figure(comparison_figure(grids), figures / "ex7_comparison")
     torch.manual_seed(0)  # of the samples
     numbers = {}
     for name, model, sample in (
@@ -72,9 +72,13 @@ def main(argv: list[str] | None = None) -> None:
             "confident_share_of_grid": confident.float().mean().item(),
         }
     terms = evaluate(vae, vae_loss, data.x_clean_test, data.labels_test, device)
-    numbers["VAE"] |= {"kl": terms["kl"], **draw_from_prior(vae, classifier, device)}
+    numbers["VAE"] |= {
+        "kl": terms["kl"],
+        "before_standardization": history["before_standardization"],
+        **draw_from_prior(vae, classifier, device),
+    }
     accuracy = {name: n["knn_accuracy_per_digit"] for name, n in numbers.items()}
-    save_figure(accuracy_bars(accuracy, chance=10), figures / f"ex7_accuracy.{format}")
+    save_figure(accuracy_bars(accuracy, chance=10), figures / "ex7_accuracy")
 
     header = ("model", "MSE", "KL (nats)", "variances", "1-NN (%)", "grid (%)")
     rows = [
@@ -94,6 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     prior = numbers["VAE"]["confident_share_of_prior"]
     print(f"images decoded from N(0, I) that are recognised as digits: {100 * prior:.1f} %\n")
     write_json(figures / "ex7.json", numbers)
+    print_where_to_explore(figures)
 
 
 if __name__ == "__main__":

@@ -170,29 +170,57 @@ class VariationalEncoder(nn.Module):
 class VariationalDecoder(nn.Module):
     """Exercise 7: map a latent `(N, latent_size)` to an image `(N, 1, 32, 32)` in [0, 1].
 
-    The encoder's mirror image; the channels become blocks of 4x4 pixels last, the sub-pixel
-    convolution of Shi et al. (2016).
+    The features at 8x8 give an image and a smooth displacement of its pixels, by which it is bent,
+    as in the deforming autoencoder of Shu et al. (2018): handwriting varies by bending more than by
+    anything else. The last channels become blocks of 2x2 pixels, the sub-pixel convolution of Shi
+    et al. (2016).
     """
 
     def __init__(self, latent_size: int):
         super().__init__()
-        self.layers = nn.Sequential(
+        self.features = nn.Sequential(
             nn.Linear(latent_size, 64 * 4 * 4),
             nn.SiLU(),
             nn.Unflatten(1, (64, 4, 4)),
             nn.Conv2d(64, 64, kernel_size=3, padding=1),
             nn.SiLU(),
             nn.ConvTranspose2d(64, 64, kernel_size=4, stride=2, padding=1),
-            nn.SiLU(),  # (N, 64, 8, 8)
-            nn.Conv2d(64, 64, kernel_size=3, padding=1),
             nn.SiLU(),
-            nn.Conv2d(64, 16, kernel_size=3, padding=1),
-            nn.PixelShuffle(4),
+            nn.Conv2d(64, 64, kernel_size=3, padding=1),
+            nn.SiLU(),  # (N, 64, 8, 8)
+        )
+        self.image = nn.Sequential(
+            nn.ConvTranspose2d(64, 32, kernel_size=4, stride=2, padding=1),
+            nn.SiLU(),  # (N, 32, 16, 16)
+            nn.Conv2d(32, 4, kernel_size=3, padding=1),
+            nn.PixelShuffle(2),
             nn.Sigmoid(),  # (N, 1, 32, 32)
+        )
+        self.displacement = nn.Sequential(
+            nn.Conv2d(64, 2, kernel_size=3, padding=1),
+            nn.Upsample(scale_factor=4, mode="bilinear"),  # (N, 2, 32, 32)
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z)
+        features = self.features(z)
+        image, displacement = self.image(features), self.displacement(features)
+        return bend(image, displacement / 4)  # the image is two units wide
+
+
+def bend(image: Tensor, displacement: Tensor) -> Tensor:
+    """Take each pixel of `image` `(N, 1, H, W)` from another place.
+
+    Args:
+        image: the images; outside they are 0.
+        displacement: to the right and down, `(N, 2, H, W)`; the image is two units wide.
+
+    Returns:
+        The bent images `(N, 1, H, W)`, float32, resampled bilinearly.
+    """
+    identity = torch.eye(2, 3, device=image.device).expand(len(image), 2, 3)
+    places = F.affine_grid(identity, image.shape, align_corners=False)
+    places = places + displacement.permute(0, 2, 3, 1)
+    return F.grid_sample(image.float(), places, align_corners=False)
 
 
 class VAE(nn.Module):
@@ -219,6 +247,10 @@ class VAE(nn.Module):
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return the images decoded from the means of images `x`, both `(N, 1, 32, 32)`."""
         return self.decode(self.encode(x))
+
+    def latent_layers(self) -> tuple[nn.Linear, nn.Linear]:
+        """Return the layers beside the latent: the encoder's last and the decoder's first."""
+        return self.encoder.layers[-1], self.decoder.features[0]
 
 
 def kl_divergence(x_mean: Tensor, x_std: Tensor) -> Tensor:
@@ -259,3 +291,37 @@ def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> d
     pixels = x[0].numel()
     loss = pixels / 2 * (torch.log(2 * torch.pi * mse) + 1) + kl_weight * kl
     return {"loss": loss, "mse": mse, "kl": kl}
+
+
+@torch.no_grad()
+def standardize_latent(vae: VAE, x: Tensor) -> dict[str, list[float]]:
+    """Shift and scale each latent unit to where the KL divergence is least; keep all images.
+
+    Replace a latent unit z by c (z - m). If the decoder's first layer computes z / c + m first, all
+    images stay as they are, but the KL divergence of the unit, averaged over the images, becomes
+
+        E[(c^2 ((x_mean - m)^2 + exp(2 x_std)) - 1) / 2 - x_std] - ln c.
+
+    Its derivatives by m and c are zero where m = E[x_mean] and c^2 = 1 / E[(x_mean - m)^2 +
+    exp(2 x_std)], which is the minimum. So wherever `vae_loss` is least, each unit has mean 0 and
+    second moment 1 over images and samples, those of the prior, whatever the network.
+
+    Args:
+        vae: the VAE; its two layers beside the latent are changed in place.
+        x: images `(N, 1, 32, 32)` over which the moments are taken.
+
+    Returns:
+        `mean` and `second_moment` of each unit before the change.
+    """
+    last, first = vae.latent_layers()
+    outputs = torch.cat([vae.encoder.layers(batch.to(last.weight)) for batch in x.split(500)])
+    x_mean, x_std = outputs.double().chunk(2, dim=1)
+    m, second_moment = x_mean.mean(dim=0), (x_mean**2 + torch.exp(2 * x_std)).mean(dim=0)
+    c = (second_moment - m**2).rsqrt()
+    scale = torch.cat([c, torch.ones_like(c)])  # of the rows of x_mean and of x_std
+    shift = torch.cat([-c * m, torch.log(c)])
+    last.weight.copy_(scale[:, None] * last.weight)
+    last.bias.copy_(scale * last.bias + shift)
+    first.bias.add_(first.weight @ m.to(first.weight))
+    first.weight.div_(c)
+    return {"mean": m.tolist(), "second_moment": second_moment.tolist()}

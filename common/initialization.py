@@ -53,7 +53,8 @@ def init_weights(model: nn.Module, x: Tensor, latent_mean: float = 2.0) -> None:
 
     The VAE's means start with the prior's spread and its standard deviations at about a third of
     that, so that the latent carries information from the first step on. From PyTorch's default
-    initialisation the VAE ignores its latent: the KL divergence falls to 0 and stays there.
+    initialisation the VAE ignores its latent: the KL divergence falls to 0 and stays there. No
+    image is bent at first.
     """
     if isinstance(model, Autoencoder):
         encoder, decoder = model.encoder.layers, model.decoder.layers
@@ -63,9 +64,12 @@ def init_weights(model: nn.Module, x: Tensor, latent_mean: float = 2.0) -> None:
         layers = [*model.features, model.flatten, model.dense]
         lsuv_init(layers, x, {model.dense: (0.0, 0.1)})  # all digits about equally likely
     elif isinstance(model, VAE):
-        encoder, decoder = model.encoder.layers, model.decoder.layers
+        encoder, decoder = model.encoder.layers, model.decoder
         ones = torch.ones(encoder[-1].out_features // 2)
         mean, deviation = torch.cat([0 * ones, -ones]), torch.cat([ones, 0.1 * ones])
         h = lsuv_init(encoder, x, {encoder[-1]: (mean, deviation)})
         x_out = reparameterize(*h.chunk(2, dim=1))
-        lsuv_init(decoder, x_out, {decoder[-3]: (torch.logit(x.mean()), 0.5)})
+        features = lsuv_init(decoder.features, x_out, {})
+        lsuv_init(decoder.image, features, {decoder.image[-3]: (torch.logit(x.mean()), 0.5)})
+        for parameter in decoder.displacement.parameters():
+            nn.init.zeros_(parameter)

@@ -13,6 +13,7 @@ from common.dataset import NOISE, load_dataset
 from common.distributed import local_world_size
 from common.errors import UsageError
 from common.files import CHECKPOINT_DIR, DATA_DIR, FIGURES_DIR
+from common.training import PRECISIONS
 
 
 def number(kind: type, low: float, high: float) -> Callable[[str], float]:
@@ -85,7 +86,6 @@ def make_parser(description: str, trains: bool = False, noise: bool = False) -> 
     add("--limit", type=whole_number, metavar="N", help="use only the first N training images")
     add("--checkpoint-dir", type=Path, default=CHECKPOINT_DIR, help="folder of trained models")
     add("--figures-dir", type=Path, default=FIGURES_DIR, help="folder of figures and numbers")
-    add("--format", choices=("png", "pdf"), default="png", help="format of the figures")
     add("--device", type=device, default="auto", help="auto, cpu, cuda or mps")
     if noise:
         add("--noise", type=positive, help="standard deviation of the noise; pixels are in [0, 1]")
@@ -100,8 +100,8 @@ def make_parser(description: str, trains: bool = False, noise: bool = False) -> 
         add("--seed", type=seed_number, help="of the initial weights and the order of the images")
         add(
             "--precision",
-            choices=("auto", "fp32", "bf16"),
-            help="of the layers; auto, the default: bf16 where the device has instructions for it",
+            choices=PRECISIONS,
+            help="of the layers (default fp32); bf16 is faster on processors and GPUs that have it",
         )
     return parser
 

@@ -10,6 +10,7 @@ import torch
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
@@ -18,7 +19,9 @@ from common.grid import LATENT_UNITS, DecodedGrid, grid_points
 
 PAGE_WIDTH = 6.3  # inches of text on an A4 page
 COLOURS = matplotlib.color_sequences["petroff10"]  # ten that colour-blind readers tell apart
-NAME_DISTANCE = 0.05  # of names in a scatter plot, as a share of its width and height
+# Digits that lie close to each other in a latent space, 3, 5 and 8 or 4, 7 and 9, differ most.
+DIGIT_COLOURS = [COLOURS[i] for i in (8, 3, 5, 0, 4, 1, 7, 6, 2, 9)]
+ENLARGED = 0.9  # the share of the points that a scatter plot's second view shows, along each axis
 
 matplotlib.rcParams.update(
     {
@@ -34,13 +37,13 @@ matplotlib.rcParams.update(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write `figure` to `path`, a png or pdf file, and print the path."""
-    format, content = path.suffix[1:], io.BytesIO()
+    """Write `figure` to `path` with the suffixes .png and .pdf, and print the path of the first."""
     # Without a date in it, the same figure is the same file.
-    metadata = {"CreationDate": None} if format == "pdf" else {"Software": None}
-    figure.savefig(content, format=format, metadata=metadata)
-    atomic_write(path, content.getvalue())
-    print(f"wrote {path}")
+    for format, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        content = io.BytesIO()
+        figure.savefig(content, format=format, metadata=metadata)
+        atomic_write(path.with_suffix(f".{format}"), content.getvalue())
+    print(f"wrote {path.with_suffix('.png')}")
 
 
 def subplots(
@@ -110,52 +113,41 @@ def loss_curves(
     return figure
 
 
-def spread(places: Tensor, h: Tensor) -> Tensor:
-    """Move `places` `(n, 2)` apart so that names written there do not overlap on a plot of `h`."""
-    low, high = h.min(dim=0).values, h.max(dim=0).values
-    span = (high - low).clamp_min(1e-6)
-    places = (places - low) / span
-    for _ in range(100):
-        apart = places[:, None] - places
-        distance = apart.norm(dim=2, keepdim=True)
-        push = (NAME_DISTANCE - distance).clamp_min(0) / 4 * apart / distance.clamp_min(1e-6)
-        places = places + push.sum(dim=1)
-    return places * span + low
-
-
 def latent_scatter(
-    ax: Axes,
-    h: Tensor,
-    labels: Tensor,
-    axis_names: tuple[str, str] = LATENT_UNITS,
-    among: Tensor | None = None,
+    ax: Axes, h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS
 ) -> None:
-    """Plot latents `(N, 2)` coloured by label, each digit written near the median of its points.
+    """Plot latents `(N, 2)` coloured by label, each digit written at the median of its points.
 
-    `among` are all the latents that the axes show, where they show more than `h`. `digit_legend`
-    adds the legend.
+    `digit_legend` adds the legend.
     """
+    order = np.random.default_rng(0).permutation(len(h))  # no digit covers the others
+    colours = [DIGIT_COLOURS[label] for label in labels[order]]
     size = min(12, 20_000 / len(h))
-    present = labels.unique()
-    for digit in range(10):
-        x, y = h[labels == digit].T.numpy()
-        ax.scatter(x, y, s=size, color=COLOURS[digit], linewidths=0, alpha=0.6, rasterized=True)
-        ax.scatter([], [], s=25, color=COLOURS[digit], label=str(digit))
-    medians = torch.stack([h[labels == digit].median(dim=0).values for digit in present])
+    ax.scatter(*h[order].T.numpy(), s=size, c=colours, linewidths=0, alpha=0.6, rasterized=True)
+    for digit, colour in enumerate(DIGIT_COLOURS):
+        ax.scatter([], [], s=25, color=colour, label=str(digit))
     halo = [patheffects.withStroke(linewidth=2, foreground="w")]
-    for digit, place in zip(
-        present.tolist(), spread(medians, h if among is None else among), strict=True
-    ):
-        text = ax.text(*place.tolist(), str(digit), weight="bold", ha="center", va="center")
+    for digit in labels.unique().tolist():
+        place = h[labels == digit].median(dim=0).values.tolist()
+        text = ax.text(*place, str(digit), weight="bold", ha="center", va="center", clip_on=True)
         text.set_path_effects(halo)
     ax.set(xlabel=axis_names[0], ylabel=axis_names[1])
 
 
 def latent_figure(h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS) -> Figure:
-    """Exercises 2 and 7b: plot latents `(N, 2)` coloured by label, with a legend of the digits."""
-    figure, [[ax]] = subplots(size=(PAGE_WIDTH, 5.2))
-    latent_scatter(ax, h, labels, axis_names)
-    digit_legend(figure, loc="outside center right")
+    """Exercises 2 and 7b: plot latents `(N, 2)` coloured by label; once more, enlarged.
+
+    The second view ends where the smallest and the largest latents along each axis begin.
+    """
+    figure, [[whole, enlarged]] = subplots(1, 2, (PAGE_WIDTH, 3.5))
+    latent_scatter(whole, h, labels, axis_names)
+    latent_scatter(enlarged, h, labels, axis_names)
+    rest = (1 - ENLARGED) / 2
+    low, high = h.quantile(torch.tensor([rest, 1 - rest]), dim=0).tolist()
+    enlarged.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), ylabel=None)
+    (width, height) = (high[0] - low[0], high[1] - low[1])
+    whole.add_patch(Rectangle(low, width, height, fill=False, linewidth=0.8))
+    digit_legend(figure, loc="outside lower center", ncols=10)
     return figure
 
 
@@ -164,7 +156,7 @@ def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
     size = (PAGE_WIDTH, 3.4)
     figure, [panels] = subplots(1, len(latents), size, sharex="all", sharey="all")
     for ax, (name, h) in zip(panels, latents.items(), strict=True):
-        latent_scatter(ax, h, labels, among=torch.cat(list(latents.values())))
+        latent_scatter(ax, h, labels)
         ax.set_title(name, size=9)
         ax.label_outer()
     digit_legend(figure, loc="outside lower center", ncols=10)
@@ -185,7 +177,7 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
             ax.plot(iteration, losses, color=colour, linewidth=0.5, alpha=0.5)
         mean, style = losses.mean(dim=1), ("-", "--")[number]
         ax.plot(iteration, mean, style, color=colour, linewidth=2, label=name)
-    ax.set(xlabel="iteration", ylabel="MAP loss per image", xscale="log")
+    ax.set(xlabel="iteration", ylabel="MAP loss per image")
     logarithmic(ax)
     ax.grid(alpha=0.25)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center")

@@ -22,7 +22,7 @@ from common.distributed import (
 )
 from common.errors import CheckpointError, TrainingError, UsageError, describe_os_error
 from common.files import CHECKPOINT_DIR
-from common.training import RECIPES, History, Recipe, TrainState, choose_precision, train
+from common.training import PRECISIONS, RECIPES, History, Recipe, TrainState, train
 from models import VAE, Autoencoder, kl_divergence
 
 RECIPE_KEYS = ("epochs", "batch_size", "lr", "weight_decay", "augment")
@@ -63,7 +63,7 @@ def load_or_train(
     device: torch.device,
     retrain: bool = False,
     resume: bool = False,
-    precision: str = "auto",
+    precision: str = "fp32",
     **changes: float,
 ) -> tuple[nn.Module, History]:
     """Return a trained model in eval mode on `device`, and the history of its training.
@@ -78,7 +78,7 @@ def load_or_train(
         device: where the model is trained and used.
         retrain: train even if there is a checkpoint.
         resume: continue an interrupted training.
-        precision: a name for `choose_precision`.
+        precision: a key of `PRECISIONS`.
         changes: replace `epochs`, `batch_size`, `lr` of the recipe, and the `seed`, which is 0.
 
     Raises:
@@ -98,7 +98,7 @@ def load_or_train(
         return model.to(device, memory_format=torch.channels_last), checkpoint["history"]
 
     device = setup_distributed(device)
-    dtype, seed = choose_precision(precision, device), int(changes.pop("seed", 0))
+    dtype, seed = PRECISIONS[precision], int(changes.pop("seed", 0))
     recipe = replace(RECIPES[name], **changes)
     settings = training_settings(recipe, data, seed, dtype)
     with training_lock(path) if rank() == 0 else contextlib.nullcontext():

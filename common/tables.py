@@ -1,6 +1,7 @@
 """Tables, the same on the terminal and in Markdown."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 def format_table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
@@ -33,3 +34,8 @@ def print_image_metrics(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) 
         for name, row in images.items()
     ]
     print_table(("images", "MSE", "PSNR (dB)", "right digit (%)"), rows)
+
+
+def print_where_to_explore(figures: Path) -> None:
+    """Print where the page of `report.explorer` is, and the command that builds it."""
+    print(f"explore: {figures / 'explorer.html'} (make explorer builds it)")

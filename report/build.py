@@ -1,11 +1,12 @@
-"""Build REPORT.md from report/template.md, the numbers in the json files and the code itself.
+"""Build the report from report/template.md, the numbers in the json files and the code itself.
 
-    python -m report.build
+    python -m report.build --name "Ada Lovelace" --number 1234567 --date 2026-11-25
 
-The template is a Jinja template with the prose; numbers and code are inserted when the report is
-built.
+writes REPORT.md and REPORT.pdf. The template is a Jinja template with the prose; numbers and code
+are inserted when the report is built.
 """
 
+import argparse
 import ast
 import json
 import textwrap
@@ -17,6 +18,7 @@ from common.errors import ScriptError, run_script
 from common.files import PROJECT, atomic_write
 from common.tables import fixed, format_table
 from common.training import RECIPES
+from report.pdf import write_pdf
 
 TEMPLATE = PROJECT / "report" / "template.md"
 
@@ -58,8 +60,10 @@ def code(file: str, name: str, part: str = "") -> str:
     return f"```python\n# {file}: {name}\n{text}\n```"
 
 
-def build(template: str, root: Path) -> str:
-    """Return the report's text, with the figures and numbers below the folder `root`.
+def build(template: str, root: Path, for_pdf: bool = False) -> str:
+    """Return the report's text in Markdown, with the figures and numbers below the folder `root`.
+
+    `for_pdf` gives Pandoc's Markdown, where a figure's caption is in the figure.
 
     Raises:
         ReportError: a figure, a number or a piece of code is missing.
@@ -73,16 +77,24 @@ def build(template: str, root: Path) -> str:
         existing(root / f"{name}.png")
         if name not in order:
             order.append(name)
+        if for_pdf:
+            return f"![{ref(name)}. {caption}]({name}.pdf)"
         return f"![{Path(name).name}]({name}.png)\n\n*{ref(name)}. {caption}*"
 
     def ref(name: str) -> str:
         return f"Figure {order.index(name) + 1 if name in order else '?'}"
+
+    def claim(text: str, *holds: bool) -> str:
+        if not all(holds):
+            raise ReportError(f"the numbers do not show what {TEMPLATE} says: {text}")
+        return ""
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals |= {
         "numbers": numbers,
         "figure": figure,
         "ref": ref,
+        "claim": claim,
         "code": code,
         "table": format_table,
         "fixed": fixed,
@@ -100,9 +112,15 @@ def build(template: str, root: Path) -> str:
 
 
 def main() -> None:
-    text = build(TEMPLATE.read_text(encoding="utf-8"), PROJECT)
-    atomic_write(PROJECT / "REPORT.md", text.encode())
-    print(f"wrote {PROJECT / 'REPORT.md'}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for option in ("name", "number", "date"):
+        parser.add_argument(f"--{option}", default="", help="on the title page of the PDF")
+    title, template = vars(parser.parse_args()), TEMPLATE.read_text(encoding="utf-8")
+    atomic_write(PROJECT / "REPORT.md", build(template, PROJECT).encode())
+    write_pdf(build(template, PROJECT, for_pdf=True), PROJECT / "REPORT.pdf", title)
+    print(f"wrote {PROJECT / 'REPORT.md'} and {PROJECT / 'REPORT.pdf'}")
 
 
 if __name__ == "__main__":

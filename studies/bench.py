@@ -38,7 +38,7 @@ from common.metrics import predict
 from common.options import data_parser
 from common.pretrained import load_model
 from common.tables import format_table
-from common.training import RECIPES, TrainState, choose_precision, train
+from common.training import PRECISIONS, RECIPES, TrainState, train
 from MAP_template import map_estimate, map_loss
 from models import VAE
 from studies import course
@@ -50,7 +50,8 @@ REPEATS = 3
 COURSE_MSE = 0.0427  # of the course's autoencoder on the test images, on pixels in [0, 1]
 QUICK = {"epochs": 2, "batch_size": 128}  # a schedule that goes below it soon
 PIPELINE_IMAGES = 12_000  # epochs over so many images, for what is extrapolated
-MAP_STEPS = (2, 5, 10, 15, 25, 50, 100)
+MAP_STEPS = (10, 25, 50, 75, 100, 150, 200)
+MAP_IMAGES = 200
 SCRIPTS = [f"{path.stem}.py" for path in sorted(ROOT.glob("ex[1-8]_*.py"))]
 CPU = torch.device("cpu")
 
@@ -128,7 +129,7 @@ def our_epoch(
     """Time the first epoch of a recipe, without the evaluations before and after it."""
     data = load_mnist(data_dir, limit=images)
     state = TrainState(replace(RECIPES[name], **changes), data.x_clean_train, CPU)
-    epochs = train(state, data, choose_precision(precision, CPU))
+    epochs = train(state, data, PRECISIONS[precision])
     with mock.patch.object(training, "evaluate", return_value={"loss": 0.0}):
         return {"seconds": timed(lambda: next(epochs))[1]}
 
@@ -148,13 +149,13 @@ def course_to_mse(data_dir: Path, seed: int, most: int = 40) -> dict:
     raise TrainingError(f"the course's loop has not reached {COURSE_MSE} in {most} epochs")
 
 
-def our_to_mse(data_dir: Path, seed: int, precision: str) -> dict:
+def our_to_mse(data_dir: Path, seed: int) -> dict:
     """Time the `QUICK` schedule until the error on the test images is `COURSE_MSE`."""
     data = load_mnist(data_dir)
     began = time.perf_counter()
     recipe = replace(RECIPES["autoencoder"], **QUICK)
     state = TrainState(recipe, data.x_clean_train, CPU, seed)
-    for epoch in train(state, data, choose_precision(precision, CPU)):
+    for epoch in train(state, data):
         mse = state.history["test"]["loss"][-1]
         if mse <= COURSE_MSE:
             return {"seconds": time.perf_counter() - began, "epochs": epoch, "mse": mse}
@@ -163,7 +164,7 @@ def our_to_mse(data_dir: Path, seed: int, precision: str) -> dict:
 
 def matrix_product_rate(precision: str) -> dict:
     """Measure the floating-point operations per second of a matrix product, the best of ten."""
-    a = torch.randn(2048, 2048, dtype=choose_precision(precision, CPU))
+    a = torch.randn(2048, 2048, dtype=PRECISIONS[precision])
     return {"seconds": 0.0, "rate": 2 * 2048**3 / min(timed(lambda: a @ a)[1] for _ in range(10))}
 
 
@@ -177,19 +178,18 @@ def operations_per_epoch(name: str) -> int:
 
 
 def map_runs(data_dir: Path, beta: float, steps: int, ours: bool) -> dict:
-    """Time the course's loop or `map_estimate`, started as in ex8, on the ten examples."""
+    """Time the course's loop or `map_estimate` on test images, from the encoder's mean."""
     torch.manual_seed(0)
     data, vae = load_mnist(data_dir), load_model("vae16", ROOT / "checkpoints")
-    x_noisy = data.x_noisy_example
+    x_noisy = data.x_noisy_test[:MAP_IMAGES]
+    z_init = predict(vae.encode, x_noisy, CPU)
 
     def solve() -> torch.Tensor:
         if not ours:
-            return course.map_estimate(vae.decoder, x_noisy, 16)
-        z_init = predict(vae.encode, x_noisy, CPU)
+            return course.map_estimate(vae.decoder, x_noisy, z_init)
         return map_estimate(vae.decoder, x_noisy, 16, beta, z_init, iterations=steps)[0]
 
-    predict(vae.encode, x_noisy, CPU)  # the first batch of a network and the first step of an
-    map_estimate(vae.decoder, x_noisy, 16, beta, iterations=2)  # optimiser are slow
+    map_estimate(vae.decoder, x_noisy, 16, beta, iterations=2)  # the first batch is slow
     z, seconds = timed(solve)
     loss = map_loss(x_noisy, predict(vae.decode, z, CPU), z, beta).mean().item()
     return {"seconds": seconds, "loss": loss}
@@ -230,36 +230,36 @@ def in_turns(sides: dict[str, Callable[[], dict]], repeats: int = REPEATS) -> di
     }
 
 
-def bench_epoch(data_dir: Path, precisions: list[str]) -> dict:
+def bench_epoch(data_dir: Path) -> dict:
     """Time an epoch of the autoencoder."""
-    quick = partial(our_epoch, data_dir, "autoencoder", precisions[-1], **QUICK)
+    quick = partial(our_epoch, data_dir, "autoencoder", "fp32", **QUICK)
     epoch = in_turns(
         {
             "course": lambda: measure(course_epoch, data_dir, "autoencoder"),
-            **{p: partial(measure, our_epoch, data_dir, "autoencoder", p) for p in precisions},
+            **{p: partial(measure, our_epoch, data_dir, "autoencoder", p) for p in PRECISIONS},
             "quick": lambda: measure(quick),
         }
     )
     operations = operations_per_epoch("autoencoder")
-    for precision in precisions:
+    for precision in PRECISIONS:
         rate = measure(matrix_product_rate, precision)["rate"]
         achieved = operations / epoch[precision]["seconds"]
         epoch[precision] |= {"flops": achieved, "matrix_product_flops": rate}
     return {
         "epoch": epoch,
-        "epoch_speedup": epoch["course"]["seconds"] / epoch[precisions[-1]]["seconds"],
+        "epoch_speedup": epoch["course"]["seconds"] / epoch["fp32"]["seconds"],
         "fraction_of_peak": {
-            p: epoch[p]["flops"] / epoch[p]["matrix_product_flops"] for p in precisions
+            p: epoch[p]["flops"] / epoch[p]["matrix_product_flops"] for p in PRECISIONS
         },
     }
 
 
-def bench_to_mse(data_dir: Path, precision: str) -> dict:
+def bench_to_mse(data_dir: Path) -> dict:
     """Time the way to the course's error, initialisation and evaluations included, per seed."""
     runs: dict[str, list[dict]] = {"course": [], "quick": []}
     for seed in range(REPEATS):
         runs["course"].append(measure(course_to_mse, data_dir, seed))
-        runs["quick"].append(measure(our_to_mse, data_dir, seed, precision))
+        runs["quick"].append(measure(our_to_mse, data_dir, seed))
         log(f"seed {seed}: " + ", ".join(f"{name} {run[-1]}" for name, run in runs.items()))
     seconds = {name: statistics.median(r["seconds"] for r in run) for name, run in runs.items()}
     return {
@@ -270,7 +270,7 @@ def bench_to_mse(data_dir: Path, precision: str) -> dict:
 
 
 def bench_map(data_dir: Path) -> dict:
-    """Time the estimates of the ten examples, down to the loss that the course's loop reaches."""
+    """Time the estimates of test images, down to the loss that the course's loop reaches."""
     # Its mean over 1024 pixels and 16 latents, times 1024, is equation (.4) with this beta.
     beta = course.MAP_BETA * 1024 / 16
     target = measure(map_runs, data_dir, beta, 0, False)["loss"]
@@ -279,33 +279,32 @@ def bench_map(data_dir: Path) -> dict:
             break
     else:
         raise TrainingError(f"{steps} steps do not reach the course's loss of {target:.3f}")
-    sides = {"course": (0, False), f"{steps} steps": (steps, True), "100 steps": (100, True)}
+    sides = {"course": (0, False), f"{steps} steps": (steps, True)}
     runs = in_turns(
         {
             name: partial(measure, map_runs, data_dir, beta, *arguments)
             for name, arguments in sides.items()
         },
-        repeats=5,
     )
     growth = {
         f"{images} images, {latent_size} latents, {steps} steps": partial(
             measure, map_growth, images, latent_size, steps
         )
         for images, latent_size, steps in (
-            (10, 16, 100),
-            (100, 16, 100),
-            (1000, 16, 100),
-            (100, 2, 100),
-            (100, 64, 100),
+            (10, 16, 50),
             (100, 16, 50),
-            (100, 16, 200),
+            (1000, 16, 50),
+            (100, 2, 50),
+            (100, 64, 50),
+            (100, 16, 25),
+            (100, 16, 100),
         )
     }
     speedup = runs["course"]["seconds"] / runs[f"{steps} steps"]["seconds"]
     return {"map": runs, "map_growth": in_turns(growth), "map_speedup": speedup}
 
 
-def bench_pipeline(data_dir: Path, precision: str) -> dict:
+def bench_pipeline(data_dir: Path) -> dict:
     """Extrapolate the time of all trainings from short epochs, without evaluations.
 
     Ours run two at a time, each on one thread: exercises 1 and 7 beside exercises 4 and 8. The
@@ -317,7 +316,7 @@ def bench_pipeline(data_dir: Path, precision: str) -> dict:
             sides[f"course {name}"] = partial(
                 measure, course_epoch, data_dir, name, PIPELINE_IMAGES
             )
-        ours = partial(our_epoch, data_dir, name, precision, PIPELINE_IMAGES)
+        ours = partial(our_epoch, data_dir, name, "fp32", PIPELINE_IMAGES)
         sides[name] = partial(measure, ours, count=2, threads=1)
     epochs = in_turns(sides)
     whole = 60_000 / PIPELINE_IMAGES
@@ -368,8 +367,8 @@ def tables(results: dict) -> str:
     keys = ("epoch_speedup", "time_to_course_mse_speedup", "map_speedup", "pipeline_speedup")
     parts = [
         f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, "
-        f"PyTorch {machine['torch']}, {machine['threads']} threads where no number is given; "
-        f"`auto` is {results['auto']} there.",
+        f"PyTorch {machine['torch']}, {machine['threads']} threads and float32 "
+        "where nothing else is given.",
         format_table(
             ("times as fast as the course's loop", ""),
             [(f"`{key}`", f"{results[key]:.1f}") for key in keys],
@@ -399,7 +398,7 @@ def tables(results: dict) -> str:
                 for name, share in precisions.items()
             ],
         ),
-        "The MAP estimate of the ten examples; `loss` is that of equation (.4):",
+        f"The MAP estimate of {MAP_IMAGES} test images; `loss` is that of equation (.4):",
         medians(results["map"], "loss"),
         "How its cost grows, through an untrained decoder:",
         medians(results["map_growth"]),
@@ -419,7 +418,7 @@ def tables(results: dict) -> str:
         "The course's four one after the other take "
         f"{sum(seconds['course'].values()) / 60:.0f} minutes, the same four of ours "
         f"{seconds['ours_two_at_a_time'] / 60:.0f}, two at a time.",
-        f"Epochs over {PIPELINE_IMAGES:,} images unless stated otherwise, float32:",
+        f"Epochs over {PIPELINE_IMAGES:,} images unless stated otherwise:",
         medians(results["processes"]),
         "The scripts, from the committed checkpoints:",
         medians(results["scripts"]),
@@ -435,8 +434,6 @@ def main() -> None:
     if not end:
         raise UsageError(f"{readme} lacks the marks <!-- bench --> and <!-- /bench -->")
     load_mnist(data_dir)  # complain, or download it, before the clock runs
-    auto = choose_precision("auto", CPU)
-    precisions = ["fp32"] if auto == torch.float32 else ["fp32", "bf16"]
     results = {
         "machine": {
             "cpu": cpu_name(),
@@ -445,13 +442,12 @@ def main() -> None:
             "python": platform.python_version(),
             "torch": version("torch"),
         },
-        "auto": precisions[-1],
         "scripts": in_turns({name: partial(measure, script, data_dir, name) for name in SCRIPTS}),
         **bench_map(data_dir),
-        **bench_epoch(data_dir, precisions),
-        **bench_to_mse(data_dir, precisions[-1]),
+        **bench_epoch(data_dir),
+        **bench_to_mse(data_dir),
         **bench_processes(data_dir),
-        **bench_pipeline(data_dir, precisions[-1]),
+        **bench_pipeline(data_dir),
     }
     write_json(HERE / "results.json", results)
     text = f"{before}{start}\n{tables(results)}\n{end}{after}"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from common.dataset import Dataset, load_mnist
+from common.dataset import load_mnist
 from common.errors import run_script
 from common.files import write_json
 from common.initialization import init_weights
@@ -27,6 +27,7 @@ from common.metrics import predict
 from common.options import data_parser
 from common.tables import print_table
 from common.training import RECIPES, TrainState, train
+from studies.pool import run_all
 from studies.validate import validation_split
 
 EPOCHS, SEEDS, SEEDS_OF_OTHERS = 2, 20, 5
@@ -39,9 +40,9 @@ INITIALISATIONS = {
 }
 
 
-def measure(data: Dataset, name: str, seed: int) -> dict:
-    """Train for `EPOCHS` and measure on the test images of `data`."""
-    cpu = torch.device("cpu")
+def measure(data_dir: Path, name: str, seed: int) -> dict:
+    """Train for `EPOCHS` and measure on the validation images."""
+    data, cpu = validation_split(load_mnist(data_dir)), torch.device("cpu")
     recipe = replace(RECIPES["autoencoder"], init=INITIALISATIONS[name])
     state = TrainState(recipe, data.x_clean_train, cpu, seed)
     list(islice(train(state, data), EPOCHS))
@@ -61,16 +62,16 @@ def measure(data: Dataset, name: str, seed: int) -> dict:
 
 
 def main() -> None:
-    data = validation_split(load_mnist(data_parser(__doc__).parse_args().data_dir))
-    results, rows = [], []
-    for name, init in INITIALISATIONS.items():
-        seeds = SEEDS if init is init_weights else SEEDS_OF_OTHERS
-        found = [measure(data, name, seed) for seed in range(seeds)]
-        results += found
+    data_dir = data_parser(__doc__).parse_args().data_dir
+    seeds = dict.fromkeys(INITIALISATIONS, SEEDS_OF_OTHERS) | {"init_weights": SEEDS}
+    runs = [(name, seed) for name in INITIALISATIONS for seed in range(seeds[name])]
+    results, rows = run_all(measure, data_dir, runs), []
+    for name in INITIALISATIONS:
+        found = [run for run in results if run["initialisation"] == name]
         good = [run for run in found if run["active"] == 2 and not run["black"]]
         errors = [run["mse"] for run in good] or [float("nan")]
         middle, most = statistics.median(errors), max(errors)
-        rows.append((name, seeds, len(good), f"{middle:.4f}", f"{most:.4f}"))
+        rows.append((name, len(found), len(good), f"{middle:.4f}", f"{most:.4f}"))
     header = ("initialisation", "seeds", "both units active", "median MSE of these", "largest")
     print_table(header, rows)
     write_json(Path(__file__).resolve().with_suffix(".json"), results)

@@ -1,11 +1,15 @@
 """Try a recipe on validation images: train on the first 50,000 training images, test on the rest.
 
     python -m studies.validate autoencoder --epochs 8 --batch-size 64 --seed 1
+    python -m studies.validate vae16 --epochs 10 --variant straight
 
-A hyperparameter chosen this way is chosen without the test images. `--narrow-first` tries a decoder
-of the autoencoder whose first upsampling, not its last, is the one that doubles the width only.
+A hyperparameter chosen this way is chosen without the test images. `--variant` tries another
+network: of the autoencoder one whose decoder doubles the width only at its first upsampling, not at
+its last (`narrow-first`); of a VAE one whose decoder has no displacement (`straight`), no stage at
+16x16 (`coarse`), neither (`coarse-straight`), or twice the channels at 4x4 (`wide`).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -14,25 +18,54 @@ import torch.nn.functional as F
 from torch import nn
 
 from common.dataset import NOISE, Dataset, load_mnist
-from common.denoising import psnr
+from common.denoising import denoise, psnr
 from common.errors import run_script
 from common.metrics import neighbours, predict
 from common.options import data_parser, positive, whole_number
-from common.training import RECIPES, fit
-from MAP_template import map_estimate
-from models import Autoencoder, vae_loss
+from common.training import PRECISIONS, RECIPES, fit
+from models import VAE, Autoencoder, vae_loss
 
 VALIDATION = 10_000
 DENOISED = 500  # the VAEs denoise this many of the validation images
+SMALL_BETA = 1e-3  # where there is no noise
 
 
-class NarrowFirst(Autoencoder):
-    def __init__(self):
-        super().__init__()
-        for layer in self.decoder.layers:
-            if isinstance(layer, nn.Upsample):
-                layer.scale_factor = (2.0, 2.0)
-        self.decoder.layers[2].scale_factor = (1.0, 2.0)
+def narrow_first() -> Autoencoder:
+    """Return the autoencoder with the narrow upsampling first."""
+    model = Autoencoder()
+    for layer in model.decoder.layers:
+        if isinstance(layer, nn.Upsample):
+            layer.scale_factor = (2.0, 2.0)
+    model.decoder.layers[2].scale_factor = (1.0, 2.0)
+    return model
+
+
+def other_vae(
+    latent_size: int, straight: bool = False, coarse: bool = False, wide: bool = False
+) -> VAE:
+    """Return a VAE with another decoder."""
+    model = VAE(latent_size)
+    decoder = model.decoder
+    if coarse:
+        last = nn.Conv2d(64, 16, kernel_size=3, padding=1)
+        decoder.image = nn.Sequential(last, nn.PixelShuffle(4), nn.Sigmoid())
+    if wide:
+        decoder.features[0] = nn.Linear(latent_size, 128 * 4 * 4)
+        decoder.features[2] = nn.Unflatten(1, (128, 4, 4))
+        decoder.features[3] = nn.Conv2d(128, 128, kernel_size=3, padding=1)
+        decoder.features[5] = nn.ConvTranspose2d(128, 64, kernel_size=4, stride=2, padding=1)
+    if straight:
+        decoder.forward = lambda z: decoder.image(decoder.features(z))
+    return model
+
+
+VARIANTS: dict[str, Callable[..., nn.Module]] = {
+    "narrow-first": narrow_first,
+    "straight": partial(other_vae, straight=True),
+    "coarse": partial(other_vae, coarse=True),
+    "coarse-straight": partial(other_vae, coarse=True, straight=True),
+    "wide": partial(other_vae, wide=True),
+}
 
 
 def validation_split(data: Dataset) -> Dataset:
@@ -56,7 +89,8 @@ def main() -> None:
     parser.add_argument("--weight-decay", type=float)
     parser.add_argument("--augment", type=float, metavar="STRENGTH", help="of random_affine")
     parser.add_argument("--kl-weight", type=positive, help="of the VAEs")
-    parser.add_argument("--narrow-first", action="store_true")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    parser.add_argument("--variant", choices=VARIANTS, help="another network")
     options = parser.parse_args()
     changes = {
         name: value
@@ -65,11 +99,14 @@ def main() -> None:
     }
     if options.kl_weight:
         changes["loss"] = partial(vae_loss, kl_weight=options.kl_weight)
-    if options.narrow_first:
-        changes["model"] = NarrowFirst
+    if options.variant:
+        changes["model"] = partial(
+            VARIANTS[options.variant], **getattr(RECIPES[options.name].model, "keywords", {})
+        )
     split = validation_split(load_mnist(options.data_dir))
     cpu = torch.device("cpu")
-    state = fit(replace(RECIPES[options.name], **changes), split, cpu, options.seed)
+    recipe, dtype = replace(RECIPES[options.name], **changes), PRECISIONS[options.precision]
+    state = fit(recipe, split, cpu, options.seed, dtype)
     model, history = state.model, state.history
     result = f"validation loss {history['test']['loss'][-1]:.5f}"
     if options.name == "autoencoder":
@@ -84,12 +121,11 @@ def main() -> None:
         result += f", MSE at the mean {F.mse_loss(predict(model.reconstruct, x, cpu), x):.5f}"
         x = x[:DENOISED]
         x_noisy = x + NOISE * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-        z_init = predict(model.encode, x_noisy, cpu)
-        bottleneck = predict(model.decode, z_init, cpu)
-        _z, x_estimate, _losses = map_estimate(
-            model.decode, x_noisy, z_init.shape[1], NOISE**2, z_init
-        )
+        bottleneck = predict(model.reconstruct, x_noisy, cpu)
+        x_estimate, _losses = denoise(model, x_noisy, NOISE**2, cpu)
+        floor, _losses = denoise(model, x, SMALL_BETA, cpu)
         result += f", bottleneck {psnr(bottleneck, x):.2f} dB, MAP {psnr(x_estimate, x):.2f} dB"
+        result += f", MSE of the MAP estimate without noise {F.mse_loss(floor, x):.5f}"
     else:
         right = predict(model, split.x_clean_test, cpu).argmax(dim=1) == split.labels_test
         result += f", accuracy {100 * right.float().mean():.2f} %"

@@ -37,7 +37,7 @@ def main() -> None:
         "clean": x_clean[worst],
     }
     path = Path(__file__).resolve()
-    save_figure(image_rows(rows), path.with_suffix(".png"))
+    save_figure(image_rows(rows), path.with_suffix(""))
     numbers = {
         "image": worst.tolist(),
         "label": data.labels_test[worst].tolist(),

@@ -64,7 +64,7 @@ def checkpoints(tmp_path, few_digits) -> Path:
             "name": name,
             "architecture": repr(model),
             "model": model.state_dict(),
-            "history": {"train": terms, "test": terms},
+            "history": {"train": terms, "test": terms, "before_standardization": {}},
             "settings": {"dataset": "digits"},
         }
         write_checkpoint(tmp_path / "checkpoints/digits/limit-64" / f"{name}.pt", checkpoint)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from common.checkpoints import training_lock, write_checkpoint
 from common.errors import CheckpointError, UsageError, run_script
 from common.options import make_parser
-from common.pretrained import load_checkpoint
-from common.training import RECIPES, choose_precision
+from common.pretrained import RECIPE_KEYS, load_checkpoint
+from common.training import RECIPES
 
 EX1, EX2, EX7 = "ex1_autoencoder", "ex2_latent", "ex7_vae"
 TRAIN = ["--epochs", "1"]  # in a folder of its own
@@ -50,10 +50,10 @@ def checkpoint(name="autoencoder", weights_of=None, file="autoencoder.pt", fill=
 
 def unfinished(**changes):
     """Prepare the state of an interrupted training, without an optimizer in it."""
-    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
-    found = {"dataset": "digits", "training_images": 64, "processes": 1, "epochs": 60}
-    found |= {"batch_size": 32, "lr": 0.004, "seed": 0, "precision": precision}
-    found |= {"weight_decay": 0.0, "augment": 0.0, **changes}
+    recipe = RECIPES["autoencoder"]
+    found = {"dataset": "digits", "training_images": 64, "processes": 1, "seed": 0}
+    found |= {"precision": "float32", **{key: getattr(recipe, key) for key in RECIPE_KEYS}}
+    found |= changes
     return checkpoint(file=UNFINISHED, settings=found)
 
 

@@ -7,20 +7,36 @@ from pathlib import Path
 import pytest
 
 from report.build import TEMPLATE, ReportError, build, code
+from report.pdf import write_pdf
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMBER = re.compile(r"(\d+(?:[.,]\d+)*)")
 
 
 def made_up(value):
-    """Return the same json with other numbers."""
+    """Return the same json with numbers that are a little larger."""
     if isinstance(value, dict):
         return {key: made_up(item) for key, item in value.items()}
     if isinstance(value, list):
         return [made_up(item) for item in value]
-    if isinstance(value, int):
-        return value + 1
-    return 1.37 * value if isinstance(value, float) else value
+    return 1.01 * value if isinstance(value, float) else value
+
+
+def test_a_claim_that_the_numbers_do_not_show_is_an_error(tmp_path):
+    assert build('{{ claim("one is less than two", 1 < 2) }}text', tmp_path) == "text\n"
+    with pytest.raises(ReportError, match="two is less than one"):
+        build('{{ claim("two is less than one", 1 < 2, 2 < 1) }}', tmp_path)
+
+
+def test_the_report_is_set_as_a_pdf_that_is_the_same_every_time(tmp_path):
+    pytest.importorskip("typst")
+    text = "# Title\n\n## Part\n\nAn equation, $x^2$.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+    for name in ("a.pdf", "b.pdf"):
+        write_pdf(text, tmp_path / name, {"name": "Ada", "number": "", "date": ""})
+    content = (tmp_path / "a.pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert content == (tmp_path / "b.pdf").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.pdf", "b.pdf"}
 
 
 @pytest.fixture
@@ -108,7 +124,7 @@ def test_the_numbers_are_those_of_the_json_files(root):
         "figures/ex3.json",
         "figures/ex8_test_set.json",
         "figures/ex2_latent.png",
-        "studies/kl_weights.png",
+        "studies/between.png",
     ],
 )
 def test_a_missing_file_is_named_with_the_command_that_writes_it(root, missing):

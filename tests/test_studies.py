@@ -5,24 +5,20 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from common.dataset import NOISE
 from common.training import RECIPES
 from MAP_template import map_estimate
-from studies import bench, initialization, kl_weights, noise_levels, worst_images
+from studies import bench, initialization, noise_levels, worst_images
+from studies.map_solvers import RowwiseLBFGS
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def numbers(name):
     return json.loads((ROOT / f"{name}.json").read_text())
-
-
-def test_the_weights_of_the_kl_divergence():
-    found = numbers("studies/kl_weights")
-    assert found["epochs"] == kl_weights.EPOCHS
-    assert found["training_images"] == kl_weights.IMAGES
-    assert [point["kl_weight"] for point in found["points"]] == list(kl_weights.WEIGHTS)
 
 
 def test_the_initialisations():
@@ -63,3 +59,16 @@ def test_the_timings_are_of_every_script_and_recipe():
     for runs in found["epochs_needed"].values():
         assert len(runs) == bench.REPEATS
         assert all(run["mse"] <= bench.COURSE_MSE for run in runs)
+
+
+def test_rows_of_very_different_curvature_are_solved_in_as_many_steps():
+    z = nn.Parameter(torch.full((4, 3), 5.0))
+    scale = torch.tensor([0.01, 1.0, 100.0, 1e4])[:, None] * torch.tensor([1.0, 2.0, 5.0])
+    optimizer = RowwiseLBFGS(z)
+    for _ in range(30):
+        losses = (scale * (z - 1) ** 2).sum(dim=1) + (z - 1).pow(4).sum(dim=1)
+        optimizer.zero_grad()
+        losses.sum().backward()
+        optimizer.step(losses.detach())
+    torch.testing.assert_close(optimizer.best, torch.ones(4, 3), atol=0.1, rtol=0)
+    assert (optimizer.lowest < 1e-3).all()

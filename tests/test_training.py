@@ -2,14 +2,13 @@
 
 import io
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from common.augmentation import random_affine
-from common.training import RECIPES, TrainState, choose_precision, evaluate, fit, train
+from common.training import RECIPES, TrainState, evaluate, fit, train
 
 SHORT = replace(RECIPES["autoencoder"], epochs=3, batch_size=32)
 
@@ -26,11 +25,33 @@ def test_training_lowers_the_loss_and_leaves_a_history(few_digits, cpu, name):
     assert len(history["train"]["loss"]) == state.epoch == 4
     assert len(history["test"]["loss"]) == 5
     assert history["test"]["loss"][-1] < history["test"]["loss"][0]
-    if name.startswith("vae"):
-        return  # samples its latent anew at every evaluation
     test = (few_digits.x_clean_test, few_digits.labels_test)
     after = evaluate(state.model, state.recipe.loss, *test, cpu)
     assert after["loss"] == history["test"]["loss"][-1]
+
+
+def test_an_evaluation_changes_no_random_number_of_the_training(few_digits, cpu):
+    vae = RECIPES["vae2"].model()
+    test = (RECIPES["vae2"].loss, few_digits.x_clean_test, few_digits.labels_test, cpu)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    first = evaluate(vae, *test)
+    assert torch.equal(torch.rand(3), expected)
+    assert evaluate(vae, *test) == first  # the samples of the latents are the same
+
+
+@pytest.mark.parametrize("name", ["vae2", "vae16"])
+def test_the_latent_of_a_trained_vae_has_the_moments_of_the_prior(few_digits, cpu, name):
+    state = fit(replace(RECIPES[name], epochs=2, batch_size=32), few_digits, cpu)
+    before = state.history["before_standardization"]
+    assert max(abs(value - 1) for value in before["second_moment"]) > 0.05
+    with torch.no_grad():
+        x_mean, x_std, _ = state.model.encoder(few_digits.x_clean_train)
+    zero, one = torch.zeros_like(x_mean[0]), torch.ones_like(x_mean[0])
+    torch.testing.assert_close(x_mean.mean(dim=0), zero, atol=1e-3, rtol=0)
+    second_moment = (x_mean**2 + torch.exp(2 * x_std)).mean(dim=0)
+    torch.testing.assert_close(second_moment, one, atol=1e-3, rtol=0)
 
 
 def test_the_same_seed_gives_the_same_weights(few_digits, cpu):
@@ -145,19 +166,6 @@ def test_evaluation_weighs_every_image_alike(cpu):
     labels = torch.arange(1201)  # three batches, the last one short
     result = evaluate(nn.Identity(), mean_label, torch.zeros(1201, 1), labels, cpu)
     assert result["loss"] == pytest.approx(600)
-
-
-def test_auto_precision_is_bfloat16_where_the_processor_has_it(cpu, monkeypatch):
-    for capabilities, expected in (
-        ({"avx2": True, "avx512_bf16": False}, torch.float32),
-        ({"avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": True}, torch.bfloat16),
-    ):
-        found = partial(dict, capabilities)
-        monkeypatch.setattr(torch.cpu, "get_capabilities", found, raising=False)
-        assert choose_precision("auto", cpu) == expected
-        assert choose_precision("fp32", cpu) == torch.float32
-        assert choose_precision("bf16", cpu) == torch.bfloat16
 
 
 @pytest.mark.slow

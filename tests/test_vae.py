@@ -1,5 +1,7 @@
 """Exercise 7: the sampling, the KL divergence and the balance of the loss."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 import models
 from common.initialization import init_weights
-from models import VAE, reparameterize, vae_loss
+from models import VAE, bend, reparameterize, standardize_latent, vae_loss
 
 
 def distribution(rows=5, size=3):
@@ -103,6 +105,43 @@ def test_the_loss_is_the_negative_evidence_bound_at_the_best_noise_of_the_decode
     torch.testing.assert_close(
         heavier["loss"] - terms["loss"], 2 * terms["kl"], rtol=1e-3, atol=1e-2
     )
+
+
+def test_a_standardized_latent_gives_the_same_images_at_a_smaller_kl_divergence(digits):
+    torch.manual_seed(0)
+    vae, x = VAE(3), digits.x_clean_train[:300]
+    init_weights(vae, x)
+    last, _ = vae.latent_layers()
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([1.0, -0.5, 0.0, -1.0, -2.0, -3.0]))
+        last.weight.mul_(2.0)
+        r, x_mean, x_std = vae.reconstruct(x), *vae.encoder(x)[:2]
+        before = models.kl_divergence(x_mean, x_std)
+        moments = standardize_latent(vae, x)
+        second_moment = (x_mean**2 + torch.exp(2 * x_std)).mean(dim=0)
+        torch.testing.assert_close(torch.tensor(moments["mean"]), x_mean.mean(dim=0))
+        torch.testing.assert_close(torch.tensor(moments["second_moment"]), second_moment)
+        torch.testing.assert_close(vae.reconstruct(x), r, atol=1e-5, rtol=0)
+        x_mean, x_std, _ = vae.encoder(x)
+        after = models.kl_divergence(x_mean, x_std).mean()
+        assert after < before.mean()
+        for changed in (1.05 * x_mean, 0.95 * x_mean, x_mean + 0.05, x_mean - 0.05):
+            scale = math.log(changed.std() / x_mean.std())
+            assert models.kl_divergence(changed, x_std + scale).mean() > after
+    torch.testing.assert_close(x_mean.mean(dim=0), torch.zeros(3), atol=1e-5, rtol=0)
+    second_moment = (x_mean**2 + torch.exp(2 * x_std)).mean(dim=0)
+    torch.testing.assert_close(second_moment, torch.ones(3), atol=1e-5, rtol=0)
+
+
+def test_an_image_is_bent_by_its_displacement():
+    image = torch.rand(2, 1, 32, 32)
+    nothing = torch.zeros(2, 2, 32, 32)
+    torch.testing.assert_close(bend(image, nothing), image, atol=1e-5, rtol=0)
+    right = nothing.clone()
+    right[:, 0] = 2 * 3 / 32  # three of 32 pixels, where the image is two units wide
+    bent = bend(image, right)
+    torch.testing.assert_close(bent[..., :29], image[..., 3:], atol=1e-5, rtol=0)
+    assert (bent[..., 29:].abs() < 1e-5).all()  # nothing is outside
 
 
 def test_every_weight_learns_from_the_first_step(digits):

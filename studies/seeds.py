@@ -1,0 +1,81 @@
+"""How far do the results depend on the seed?
+
+    python -m studies.seeds
+
+trains the autoencoder, the classifier and both VAEs by their recipes with seeds 1 and 2 where
+checkpoints/seed-1 and checkpoints/seed-2 do not hold them, measures them and the committed models,
+whose seed is 0, on all test images, and writes seeds.json beside this file. The classifier that
+reads the denoised images is the committed one. The models can also be trained two at a time
+beforehand, for instance by `python ex7_vae.py --seed 1`. About three hours on two cores.
+"""
+
+import statistics
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from common.dataset import Dataset, load_mnist
+from common.denoising import denoise, image_metrics
+from common.errors import run_script
+from common.files import CHECKPOINT_DIR, write_json
+from common.metrics import neighbours, predict
+from common.options import data_parser
+from common.pretrained import load_model, load_or_train
+from common.tables import print_table
+
+SEEDS = (0, 1, 2)
+DIGITS = {"mse": 5, "dB": 2, "%": 2}
+
+
+def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
+    """Return the results of one seed by what they are, and the VAEs' moments."""
+    cpu, x, labels = torch.device("cpu"), data.x_clean_test, data.labels_test
+    folder = CHECKPOINT_DIR / f"seed-{seed}" if seed else CHECKPOINT_DIR
+    names = ("autoencoder", "classifier", "vae2", "vae16")
+    trained = {name: load_or_train(name, data, folder, cpu, seed=seed) for name in names}
+    models = {name: model for name, (model, _history) in trained.items()}
+    found: dict[str, float | list[float]] = {}
+    for name in ("autoencoder", "vae2", "vae16"):
+        r = predict(models[name].reconstruct, x, cpu)
+        found[f"{name}, mse"] = F.mse_loss(r, x).item()
+    for name in ("autoencoder", "vae2"):
+        h_train, h = (predict(models[name].encode, i, cpu) for i in (data.x_clean_train, x))
+        right = data.labels_train[neighbours(h_train, h, count=1)[:, 0]] == labels
+        found[f"{name}, nearest neighbour, %"] = 100 * right.float().mean().item()
+    right = predict(models["classifier"], x, cpu).argmax(dim=1) == labels
+    found["classifier, accuracy, %"] = 100 * right.float().mean().item()
+    for name, images in (
+        ("bottleneck", predict(models["vae16"].reconstruct, data.x_noisy_test, cpu)),
+        ("MAP", denoise(models["vae16"], data.x_noisy_test, data.noise**2, cpu)[0]),
+    ):
+        metrics = image_metrics(images, x, labels, load_model("classifier"), cpu)
+        found[f"vae16, {name}, dB"] = metrics["psnr"]
+        found[f"vae16, {name}, right digit, %"] = metrics["right_digit"]
+    for name in ("vae2", "vae16"):
+        moments = trained[name][1]["before_standardization"]
+        found |= {f"{name}, {moment} of each unit": moments[moment] for moment in moments}
+    return found
+
+
+def main() -> None:
+    data = load_mnist(data_parser(__doc__).parse_args().data_dir)
+    results = [measure(data, seed) for seed in SEEDS]
+    rows = []
+    for name, first in results[0].items():
+        if isinstance(first, list):
+            continue
+        values = [result[name] for result in results]
+        texts = [f"{v:.{DIGITS[name.split()[-1]]}f}" for v in (statistics.mean(values), *values)]
+        rows.append((name, *texts))
+    print_table(("result", "mean", *(f"seed {seed}" for seed in SEEDS)), rows)
+    for name in ("vae2", "vae16"):
+        moments = [m for result in results for m in result[f"{name}, second_moment of each unit"]]
+        print(
+            f"{name}, second moments after the training: {min(moments):.2f} to {max(moments):.2f}"
+        )
+    write_json(Path(__file__).resolve().with_suffix(".json"), results)
+
+
+if __name__ == "__main__":
+    run_script(main)

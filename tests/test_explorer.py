@@ -1,0 +1,191 @@
+"""The page of the latent spaces, in a real browser where there is one."""
+
+import json
+import re
+import shutil
+import statistics
+from inspect import signature
+from pathlib import Path
+
+import pytest
+import torch
+from selenium import webdriver
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.actions import interaction
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
+from selenium.webdriver.support.ui import WebDriverWait
+
+from common.denoising import denoise, psnr
+from common.metrics import predict
+from common.pretrained import load_model
+from MAP_template import map_estimate
+from report import explorer
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "figures" / "explorer.html"
+TOLERANCE = 1e-4  # of a pixel in [0, 1]: the page adds up in another order
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Headless Chromium or Chrome; skip where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    driver = shutil.which("chromedriver")
+    if not (found and driver):
+        pytest.skip("needs Chromium or Chrome, and chromedriver")
+    settings = webdriver.ChromeOptions()
+    settings.binary_location = found
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        f"--user-data-dir={profile}",
+    ):
+        settings.add_argument(argument)
+    settings.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options=settings, service=Service(driver)) as chrome:
+        yield chrome
+
+
+@pytest.fixture
+def page(browser):
+    """The committed page, newly opened in a window of desktop size."""
+    browser.set_window_size(1200, 900)
+    browser.get(PAGE.as_uri())
+    WebDriverWait(browser, 20).until(lambda _: browser.find_element("id", "digit").text)
+    yield browser
+    assert not browser.get_log("browser")
+
+
+def pixels(page, canvas):
+    return page.execute_script(f"return document.getElementById('{canvas}').toDataURL()")
+
+
+def decoded(page):
+    return page.find_element("id", "place").text, pixels(page, "decoded")
+
+
+def test_the_page_is_built_from_the_checkpoints(checkpoints, few_digits, tmp_path):
+    where = [f"--checkpoint-dir={checkpoints}", f"--figures-dir={tmp_path}"]
+    explorer.main(["--dataset=digits", "--limit=64", *where])
+    (path,) = tmp_path.rglob("explorer.html")
+    found = re.search(r'id="content">(.*?)</script>', path.read_text(encoding="utf-8"))
+    content = json.loads(found[1])
+    assert content["planes"].keys() == {"autoencoder", "vae"}
+    losses = torch.tensor(content["denoising"]["losses"])
+    assert losses.shape == (10, 1 + signature(map_estimate).parameters["iterations"].default)
+    assert (losses[:, -1] < losses[:, 0]).all()
+    vae = load_model("vae16", checkpoints / "digits/limit-64")
+    x_estimate, _ = denoise(
+        vae, few_digits.x_noisy_example, few_digits.noise**2, torch.device("cpu")
+    )
+    for i, clean in enumerate(few_digits.x_clean_example):
+        expected = psnr(x_estimate[i], clean)
+        assert content["denoising"]["psnr"][i][-1] == pytest.approx(expected, abs=0.05)
+
+
+def test_the_committed_page_is_small_and_asks_for_nothing_from_the_network():
+    text = PAGE.read_text(encoding="utf-8")
+    assert len(text) < 2 * 2**20
+    assert "default-src 'none'" in text
+    assert "://" not in text
+    start, end = explorer.TEMPLATE.read_text(encoding="utf-8").split("{{ content }}")
+    assert text.startswith(start)
+    assert text.endswith(end.rstrip())
+
+
+@pytest.mark.parametrize(("tab", "name"), [("autoencoder", "autoencoder"), ("vae", "vae2")])
+def test_the_decoders_of_the_page_are_those_of_pytorch(page, tab, name):
+    page.find_element("id", f"tab-{tab}").click()
+    model = load_model(name, ROOT / "checkpoints")
+    torch.manual_seed(0)
+    scale, shift = (5.0, 0.0) if name == "autoencoder" else (4.0, -2.0)
+    z = scale * torch.rand(20, 2) + shift
+    found = page.execute_script(
+        "return arguments[0].map((z) => Array.from(plane.decode(z)))", z.tolist()
+    )
+    images = predict(model.decode, z, torch.device("cpu"))
+    torch.testing.assert_close(torch.tensor(found), images.flatten(1), atol=TOLERANCE, rtol=0)
+
+
+def test_the_pointer_and_the_arrow_keys_move_the_image(page):
+    before, plane = decoded(page), page.find_element("id", "scatter")
+    ActionChains(page).move_to_element_with_offset(plane, -100, 100).perform()
+    moved = decoded(page)
+    plane.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_UP)
+    assert len({before, moved, decoded(page)}) == 3
+
+
+def test_a_finger_moves_the_image_and_a_tap_pins(page):
+    plane, before = page.find_element("id", "scatter"), decoded(page)
+    finger = ActionBuilder(page, mouse=PointerInput(interaction.POINTER_TOUCH, "finger"))
+    finger.pointer_action.move_to(plane, -80, 90).pointer_down().move_to(plane, 60, 20).pointer_up()
+    finger.perform()
+    dragged = decoded(page)
+    assert dragged != before
+    assert page.execute_script("return pins.length") == 0
+    tap = ActionBuilder(page, mouse=PointerInput(interaction.POINTER_TOUCH, "finger"))
+    tap.pointer_action.move_to(plane, 10, 10).pointer_down().pointer_up()
+    tap.perform()
+    assert decoded(page) != dragged
+    assert page.execute_script("return pins.length") == 1
+
+
+def test_only_the_vae_shows_the_prior(page):
+    for tab, shown in (("autoencoder", False), ("vae", True)):
+        page.find_element("id", f"tab-{tab}").click()
+        assert page.find_element("id", "prior").is_displayed() == shown
+
+
+def test_an_image_is_decoded_quickly(page):
+    page.find_element("id", "tab-vae").click()
+    script = "const t = performance.now(); plane.decode([0, 0]); return performance.now() - t"
+    times = [page.execute_script(script) for _ in range(25)]
+    assert statistics.median(times[5:]) < 100  # milliseconds; under 20 on an idle machine
+
+
+def test_two_pins_draw_a_line_that_the_slider_moves_along(page):
+    plane, walk = page.find_element("id", "scatter"), page.find_element("id", "walk")
+    for place in (-150, 120):
+        assert not walk.is_displayed()
+        ActionChains(page).move_to_element_with_offset(plane, place, place).click().perform()
+    assert walk.is_displayed()
+    at_the_end, slider = decoded(page), page.find_element("id", "line")
+    slider.send_keys(Keys.HOME)
+    at_the_start = decoded(page)
+    slider.send_keys(Keys.ARROW_RIGHT)
+    assert len({at_the_end, at_the_start, decoded(page)}) == 3
+    ActionChains(page).move_to_element(plane).click().perform()  # begins a new line
+    assert not walk.is_displayed()
+
+
+def test_the_estimate_forms_along_the_iterations(page):
+    page.find_element("id", "tab-denoising").click()
+    slider = page.find_element("id", "iterations")
+    assert pixels(page, "estimate") == pixels(page, "bottleneck")
+    losses = []
+    for key in (Keys.HOME, Keys.ARROW_RIGHT, Keys.END):
+        slider.send_keys(key)
+        losses.append(float(page.find_element("id", "loss").text))
+    assert losses[0] != losses[1] > losses[2]
+    assert losses[0] > losses[2]
+    assert pixels(page, "estimate") != pixels(page, "bottleneck")
+    clean = pixels(page, "clean")
+    page.find_elements("css selector", "#examples button")[3].click()
+    assert pixels(page, "clean") != clean
+
+
+def test_a_narrow_window_shows_one_column(page):
+    page.set_window_size(390, 844)
+    width = page.execute_script("return document.documentElement.scrollWidth")
+    assert width <= page.execute_script("return innerWidth")
+    plane, image = (page.find_element("id", name) for name in ("scatter", "decoded"))
+    assert image.location["y"] > plane.location["y"] + plane.size["height"]
