@@ -15,9 +15,14 @@ from MAP_template import map_estimate
 from models import VAE
 
 
+def decibel(mse: float) -> float:
+    """Return the peak signal-to-noise ratio in dB of a mean squared error, with a peak of 1."""
+    return -10 * math.log10(mse)
+
+
 def psnr(x: Tensor, reference: Tensor) -> float:
     """Return the peak signal-to-noise ratio in dB over all images together, with a peak of 1."""
-    return -10 * math.log10(F.mse_loss(x, reference).item())
+    return decibel(F.mse_loss(x, reference).item())
 
 
 def image_metrics(

@@ -137,7 +137,7 @@ def latent_scatter(
 def latent_figure(h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS) -> Figure:
     """Exercises 2 and 7b: plot latents `(N, 2)` coloured by label; once more, enlarged.
 
-    The second view ends where the smallest and the largest latents along each axis begin.
+    The second view lies between two quantiles of each axis, with 90 % of the points between them.
     """
     figure, [[whole, enlarged]] = subplots(1, 2, (PAGE_WIDTH, 3.5))
     latent_scatter(whole, h, labels, axis_names)
@@ -145,7 +145,7 @@ def latent_figure(h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATEN
     rest = (1 - ENLARGED) / 2
     low, high = h.quantile(torch.tensor([rest, 1 - rest]), dim=0).tolist()
     enlarged.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), ylabel=None)
-    (width, height) = (high[0] - low[0], high[1] - low[1])
+    width, height = high[0] - low[0], high[1] - low[1]
     whole.add_patch(Rectangle(low, width, height, fill=False, linewidth=0.8))
     digit_legend(figure, loc="outside lower center", ncols=10)
     return figure

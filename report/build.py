@@ -74,7 +74,7 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
         return json.loads(existing(root / f"{name}.json").read_text(encoding="utf-8"))
 
     def figure(name: str, caption: str) -> str:
-        existing(root / f"{name}.png")
+        existing(root / f"{name}.{'pdf' if for_pdf else 'png'}")
         if name not in order:
             order.append(name)
         if for_pdf:

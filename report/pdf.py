@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from common.errors import ScriptError
 from common.files import PROJECT, atomic_write
 
 STYLE = PROJECT / "report" / "report.typ"
@@ -15,9 +16,15 @@ def write_pdf(markdown: str, path: Path, title: dict[str, str]) -> None:
         markdown: its text, in Pandoc's Markdown; figures are paths below the project.
         path: the PDF file, in the project's folder.
         title: `name`, `number` and `date`; what is missing or empty is left to be filled in.
+
+    Raises:
+        ScriptError: Pandoc or Typst is not installed.
     """
-    import pypandoc  # in requirements-report.txt, not needed for REPORT.md
-    import typst
+    try:
+        import pypandoc  # not needed for REPORT.md
+        import typst
+    except ImportError as error:
+        raise ScriptError(f"{error}; pip install -r requirements-report.txt") from error
 
     text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!http)[^)]+\)", r"\1", markdown)  # no links to files
     text = re.sub(r"\A# .*\n", "", text)  # the style has the title

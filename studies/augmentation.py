@@ -17,10 +17,10 @@ import torch
 from common.dataset import load_mnist
 from common.errors import run_script
 from common.files import write_json
-from common.metrics import predict
 from common.options import data_parser
 from common.tables import fixed, print_table
-from common.training import RECIPES, evaluate, fit
+from common.training import RECIPES, fit
+from studies.filters import measure_classifier
 from studies.pool import run_all
 
 SEEDS = (0, 1, 2)
@@ -38,19 +38,11 @@ def measure(
     data_dir: Path, epochs: int, weight_decay: float, augment: float, seed: int
 ) -> dict[str, float]:
     """Train a classifier and measure it on the training images, unchanged, and the test images."""
-    data, cpu = load_mnist(data_dir), torch.device("cpu")
+    data = load_mnist(data_dir)
     changes = {"epochs": epochs, "weight_decay": weight_decay, "augment": augment}
     recipe = replace(RECIPES["classifier"], **changes)
-    model = fit(recipe, data, cpu, seed).model
-    found = {**changes, "seed": seed}
-    for part, x, labels in (
-        ("train", data.x_clean_train, data.labels_train),
-        ("test", data.x_clean_test, data.labels_test),
-    ):
-        right = predict(model, x, cpu).argmax(dim=1) == labels
-        found[f"accuracy_{part}"] = 100 * right.float().mean().item()
-        found[f"cross_entropy_{part}"] = evaluate(model, recipe.loss, x, labels, cpu)["loss"]
-    return found
+    model = fit(recipe, data, torch.device("cpu"), seed).model
+    return {**changes, "seed": seed, **measure_classifier(model, data)}
 
 
 def main() -> None:

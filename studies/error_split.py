@@ -28,7 +28,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import Tensor, nn
 
 from common.dataset import load_mnist
-from common.denoising import denoise
+from common.denoising import decibel, denoise
 from common.errors import run_script
 from common.files import write_json
 from common.metrics import predict
@@ -116,11 +116,6 @@ def measure(data_dir: Path, noise: float) -> dict[str, float | dict]:
         "mse": {name: F.mse_loss(image, x).item() for name, image in images.items()},
         "settings": settings,
     }
-
-
-def decibel(mse: float) -> float:
-    """Return the PSNR of a mean squared error."""
-    return -10 * math.log10(mse)
 
 
 def levels_figure(levels: Sequence[dict]) -> Figure:

@@ -14,9 +14,10 @@ from unittest import mock
 
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 import models
-from common.dataset import load_mnist
+from common.dataset import Dataset, load_mnist
 from common.errors import run_script
 from common.files import write_json
 from common.metrics import predict
@@ -29,20 +30,29 @@ from studies.pool import run_all
 FILTERS = (2, 4, 8, 16, 32)
 
 
-def measure(data_dir: Path, filters: int) -> dict:
-    """Train a classifier with so many filters."""
-    data, cpu, recipe = load_mnist(data_dir), torch.device("cpu"), RECIPES["classifier"]
-    with mock.patch.object(models, "FILTERS", filters):
-        model = fit(recipe, data, cpu).model
-    found = {"filters": filters, "parameters": sum(p.numel() for p in model.parameters())}
+def measure_classifier(model: nn.Module, data: Dataset) -> dict[str, float]:
+    """Return the accuracy in percent and the cross-entropy in nats on training and test images."""
+    cpu, found = torch.device("cpu"), {}
     for part, x, labels in (
         ("train", data.x_clean_train, data.labels_train),
         ("test", data.x_clean_test, data.labels_test),
     ):
         right = predict(model, x, cpu).argmax(dim=1) == labels
-        found[f"accuracy_{part}"] = 100 * right.float().mean().item()
-        found[f"cross_entropy_{part}"] = evaluate(model, recipe.loss, x, labels, cpu)["loss"]
+        loss = evaluate(model, models.classifier_loss, x, labels, cpu)["loss"]
+        found |= {
+            f"accuracy_{part}": 100 * right.float().mean().item(),
+            f"cross_entropy_{part}": loss,
+        }
     return found
+
+
+def measure(data_dir: Path, filters: int) -> dict:
+    """Train a classifier with so many filters."""
+    data, recipe = load_mnist(data_dir), RECIPES["classifier"]
+    with mock.patch.object(models, "FILTERS", filters):
+        model = fit(recipe, data, torch.device("cpu")).model
+    found = {"filters": filters, "parameters": sum(p.numel() for p in model.parameters())}
+    return found | measure_classifier(model, data)
 
 
 def filters_figure(runs: Sequence[dict]) -> Figure:
