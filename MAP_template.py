@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 
 def map_loss(x_noisy: Tensor, x_estimate: Tensor, z_estimate: Tensor, beta: float) -> Tensor:
@@ -52,7 +51,7 @@ def map_estimate(
     optimizer = torch.optim.Adam([z_estimate], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations) if anneal else None
     losses = []
-    for _ in tqdm(range(iterations), "iterations", leave=False, delay=2, disable=None):
+    for _ in range(iterations):
         loss = map_loss(x_noisy, decoder(z_estimate), z_estimate, beta)
         losses.append(loss.detach())
         optimizer.zero_grad()
@@ -75,7 +74,7 @@ def main() -> None:
     normal = weight.T @ weight + beta * torch.eye(16)
     z_exact = torch.linalg.solve(normal, weight.T @ (x_noisy - bias).T).T
     exact = map_loss(x_noisy, decoder(z_exact).detach(), z_exact, beta)
-    for iteration in (0, 9, 24, 49, len(losses) - 1):
+    for iteration in (0, 9, 24, len(losses) - 1):
         print(f"iteration {iteration + 1:3d}  mean loss {losses[iteration].mean():.4f}")
     print(f"closed form    mean loss {exact.mean():.4f}")
     print(f"largest error of a latent unit {(z_estimate - z_exact).abs().max():.1e}")

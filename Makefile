@@ -15,7 +15,7 @@ DATA_DIR ?= data
 PY = .venv/bin/python
 EXERCISES = ex8 ex7 ex1 ex2 ex3 ex4 ex5 ex6
 STUDIES = augmentation beta between error_split filters initialization kl_weights latent_size \
-	map_solvers noise_levels noise_path regularization seeds worst_images
+	map_solvers noise_path regularization seeds worst_images
 
 .PHONY: figures $(EXERCISES) ex4-augment ex4-few explorer dataset train studies $(STUDIES) bench report test
 

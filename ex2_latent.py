@@ -38,8 +38,6 @@ def main(argv: list[str] | None = None) -> None:
         "same_label_share_of_10_neighbours": share,
         "clipped_share_per_digit": clipped,
         "clipped_share": clipped_all,
-        "h_min": h.min(dim=0).values.tolist(),
-        "h_max": h.max(dim=0).values.tolist(),
     }
     write_json(figures / "ex2.json", numbers)
 

@@ -3,8 +3,6 @@
 Writes ex5_grid and ex5.json.
 """
 
-import torch
-
 from common.errors import run_script
 from common.files import write_json
 from common.grid import count_per_cell, decode_grid
@@ -12,7 +10,7 @@ from common.metrics import CONFIDENT, confident_digits, predict
 from common.options import make_parser, read_options
 from common.plotting import grid_figure, save_figure
 from common.pretrained import load_or_train
-from common.tables import fixed, print_table, print_where_to_explore
+from common.tables import print_table, print_where_to_explore
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,30 +24,22 @@ def main(argv: list[str] | None = None) -> None:
     grid = decode_grid(autoencoder, h, data.labels_test, device)
     save_figure(grid_figure(grid), options.figures_dir / "ex5_grid")
 
-    # (b) Which images look like digits? The classifier of exercise 4 decides.
-    # Count the test images per digit whose latents lie in the cell around each grid point.
+    # (b) Which images look like digits? The classifier of exercise 4 decides. A cell is occupied
+    # if at least one test latent is nearer to its grid point than to any other.
     confident, digit = confident_digits(classifier, grid.images, device)
-    counts = torch.stack(
-        [count_per_cell(h[data.labels_test == d], grid.a, grid.b) for d in range(10)], dim=1
-    )
-    occupied = counts.sum(dim=1) > 0
-    purity = counts.max(dim=1).values / counts.sum(dim=1)
+    occupied = count_per_cell(h, grid.a, grid.b) > 0
     numbers = {
-        "h1": grid.a.tolist(),
-        "h2": grid.b.tolist(),
         "images": len(grid.images),
         "confident": confident.sum().item(),
         "confident_per_digit": digit[confident].bincount(minlength=10).tolist(),
+        "confident_in_occupied_cell": (confident & occupied).sum().item(),
+        "unsure_in_occupied_cell": (~confident & occupied).sum().item(),
     }
-    rows = []
-    for name, chosen in (("confident", confident), ("unsure", ~confident)):
-        cells = chosen & occupied
-        count, share = cells.sum().item(), purity[cells].mean().item() if cells.any() else None
-        numbers[f"{name}_in_occupied_cell"] = count
-        numbers[f"{name}_main_digit_share"] = share
-        rows.append((name, chosen.sum().item(), count, *fixed([share], factor=100)))
-    header = (f"classifier, above {CONFIDENT}", "images", "in occupied cells", "main digit (%)")
-    print_table(header, rows)
+    rows = [
+        ("confident", numbers["confident"], numbers["confident_in_occupied_cell"]),
+        ("unsure", (~confident).sum().item(), numbers["unsure_in_occupied_cell"]),
+    ]
+    print_table((f"classifier, above {CONFIDENT}", "images", "in occupied cells"), rows)
     print_table(("digit", *range(10)), [("confident", *numbers["confident_per_digit"])])
     write_json(options.figures_dir / "ex5.json", numbers)
     print_where_to_explore(options.figures_dir)

@@ -254,9 +254,13 @@ class VAE(nn.Module):
 
 
 def kl_divergence(x_mean: Tensor, x_std: Tensor) -> Tensor:
-    """Return the KL divergence of N(x_mean, exp(x_std)^2) from N(0, I), nats per image `(N,)`."""
+    """Return the KL divergence of N(x_mean, exp(x_std)^2) from N(0, 1) in nats, per latent unit.
+
+    Arguments and result are `(N, latent_size)`; the divergence of an image is the sum over its
+    units.
+    """
     x_mean, x_std = x_mean.float(), x_std.float()  # bfloat16 is too coarse to square and to add up
-    return (0.5 * (x_mean**2 + torch.exp(2 * x_std) - 1) - x_std).sum(dim=1)
+    return 0.5 * (x_mean**2 + torch.exp(2 * x_std) - 1) - x_std
 
 
 def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> dict[str, Tensor]:
@@ -268,8 +272,9 @@ def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> d
 
     and the negative evidence lower bound adds the KL divergence. For a fixed s2 that is
     D / (2 s2) * (MSE + beta KL) with beta = 2 s2 / D: choosing the balance beta is choosing the
-    noise s2 that the decoder is assumed to have. Its best choice is where the derivative by s2 is
-    zero, s2 = MSE: the calibrated decoder of Rybkin, Daniilidis and Levine (2021), which leaves
+    noise s2 that the decoder is assumed to have. Its best choice is where the derivative with
+    respect to s2 is zero, s2 = MSE: the calibrated decoder of Rybkin, Daniilidis and Levine (2021),
+    which leaves
 
         loss = D/2 (log(2 pi MSE) + 1) + KL
 
@@ -287,7 +292,7 @@ def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> d
     """
     r, x_mean, x_std = model(x)
     mse = F.mse_loss(r, x)
-    kl = kl_divergence(x_mean, x_std).mean()
+    kl = kl_divergence(x_mean, x_std).sum(dim=1).mean()
     pixels = x[0].numel()
     loss = pixels / 2 * (torch.log(2 * torch.pi * mse) + 1) + kl_weight * kl
     return {"loss": loss, "mse": mse, "kl": kl}
@@ -302,9 +307,9 @@ def standardize_latent(vae: VAE, x: Tensor) -> dict[str, list[float]]:
 
         E[(c^2 ((x_mean - m)^2 + exp(2 x_std)) - 1) / 2 - x_std] - ln c.
 
-    Its derivatives by m and c are zero where m = E[x_mean] and c^2 = 1 / E[(x_mean - m)^2 +
-    exp(2 x_std)], which is the minimum. So wherever `vae_loss` is least, each unit has mean 0 and
-    second moment 1 over images and samples, those of the prior, whatever the network.
+    Its derivatives with respect to m and c are zero where m = E[x_mean] and c^2 = 1 / E[(x_mean -
+    m)^2 + exp(2 x_std)], which is the minimum. So wherever `vae_loss` is least, each unit has mean
+    0 and second moment 1 over images and samples, those of the prior, whatever the network.
 
     Args:
         vae: the VAE; its two layers beside the latent are changed in place.

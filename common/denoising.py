@@ -1,28 +1,16 @@
 """Exercises 6 and 8: denoisers and the errors of their images."""
 
-import math
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from common.dataset import Dataset
-from common.metrics import BATCH_SIZE, predict
+from common.distributed import progress
+from common.metrics import BATCH_SIZE, predict, psnr
 from MAP_template import map_estimate
 from models import VAE
-
-
-def decibel(mse: float) -> float:
-    """Return the peak signal-to-noise ratio in dB of a mean squared error, with a peak of 1."""
-    return -10 * math.log10(mse)
-
-
-def psnr(x: Tensor, reference: Tensor) -> float:
-    """Return the peak signal-to-noise ratio in dB over all images together, with a peak of 1."""
-    return decibel(F.mse_loss(x, reference).item())
 
 
 def image_metrics(
@@ -85,25 +73,6 @@ def bottleneck_metrics(
     }
 
 
-def classical_denoisers(noise: float) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Return denoisers that are not trained, by name, for noise of standard deviation `noise`."""
-    from skimage.restoration import denoise_nl_means, denoise_tv_chambolle  # takes a second
-
-    def each(denoise: Callable[[np.ndarray], np.ndarray]) -> Callable[[Tensor], Tensor]:
-        def denoise_all(x: Tensor) -> Tensor:
-            images = tqdm(x[:, 0].numpy(), "images", leave=False, delay=2, disable=None)
-            return torch.from_numpy(np.stack([denoise(i).clip(0, 1) for i in images]))[:, None]
-
-        return denoise_all
-
-    nl_means = {"patch_size": 5, "patch_distance": 11, "h": 0.8 * noise, "sigma": noise}
-    return {
-        "clipped to [0, 1]": lambda x: x.clamp(0, 1),
-        "non-local means": each(lambda x: denoise_nl_means(x, **nl_means)),
-        "total variation": each(lambda x: denoise_tv_chambolle(x, weight=noise)),
-    }
-
-
 def denoise(vae: VAE, x_noisy: Tensor, beta: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Exercise 8b: start the MAP estimates of `x_noisy` `(N, 1, 32, 32)` at the encoder's mean.
 
@@ -111,7 +80,7 @@ def denoise(vae: VAE, x_noisy: Tensor, beta: float, device: torch.device) -> tup
         `x_estimate` `(N, 1, 32, 32)`, and the loss of each image per iteration, `(iterations, N)`.
     """
     x_estimates, losses = [], []
-    for x in tqdm(x_noisy.split(BATCH_SIZE), "batches", leave=False, delay=2, disable=None):
+    for x in progress(x_noisy.split(BATCH_SIZE), "MAP"):
         z_init = predict(vae.encode, x, device).to(device)
         _, x_estimate, loss = map_estimate(vae.decode, x.to(device), z_init.shape[1], beta, z_init)
         x_estimates.append(x_estimate.cpu())

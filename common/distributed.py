@@ -6,12 +6,14 @@ nothing else: after the training the first one continues alone.
 
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -71,6 +73,11 @@ def all_gather(value: T) -> list[T]:
 def wrap_ddp(model: nn.Module) -> nn.Module:
     """Wrap `model` so that its gradients are averaged over the processes."""
     return DistributedDataParallel(model) if dist.is_initialized() else model
+
+
+def progress(items: Sequence[T], title: str) -> Iterator[T]:
+    """Yield `items`; on a terminal, the first process shows a progress bar."""
+    yield from tqdm(items, title, leave=False, delay=2, disable=rank() > 0 or None)
 
 
 def log(message: str) -> None:

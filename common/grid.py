@@ -1,5 +1,6 @@
-"""Exercise 5's grid over a latent space with two units, and the images decoded from it."""
+"""Exercises 5 and 7: the grid over a latent space with two units, and the prior's quantiles."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,16 @@ def latent_grid(h: Tensor) -> tuple[Tensor, Tensor]:
 def grid_points(a: Tensor, b: Tensor) -> Tensor:
     """Return the points `(a[j], b[i])`, those of `b[0]` first, `(len(b) * len(a), 2)`."""
     return torch.stack(torch.meshgrid(a, b, indexing="xy"), dim=-1).view(-1, 2)
+
+
+def prior_quantiles() -> Tensor:
+    """Return the 15 quantiles of N(0, 1) at the probabilities 1/30, 3/30, ..., 29/30."""
+    return torch.special.ndtri((torch.arange(GRID_STEPS) + 0.5) / GRID_STEPS)
+
+
+def prior_radii() -> list[float]:
+    """Return the radii around 0 within which 50, 90 and 99 % of the samples of N(0, I) lie."""
+    return [math.sqrt(-2 * math.log(1 - share)) for share in (0.5, 0.9, 0.99)]
 
 
 def decode_grid(

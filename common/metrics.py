@@ -1,12 +1,14 @@
-"""Measurements: classification, and separation and accuracy in a latent space.
+"""Measurements: errors of images, classification, separation and accuracy in a latent space.
 
 Labels are int64 tensors `(N,)`; latents are float32 `(N, latent_size)`.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.dataset import Dataset
@@ -23,6 +25,16 @@ DRAWS = 2000  # from the prior
 def predict(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device) -> Tensor:
     """Return `function(x)` on the CPU, computed on `device` in batches and without gradients."""
     return torch.cat([function(batch.to(device)).cpu() for batch in x.split(BATCH_SIZE)])
+
+
+def decibel(mse: float) -> float:
+    """Return the peak signal-to-noise ratio in dB of a mean squared error, with a peak of 1."""
+    return -10 * math.log10(mse)
+
+
+def psnr(x: Tensor, reference: Tensor) -> float:
+    """Return the peak signal-to-noise ratio in dB over all images together, with a peak of 1."""
+    return decibel(F.mse_loss(x, reference).item())
 
 
 def fit_neighbours(h: Tensor, count: int) -> "NearestNeighbors":
@@ -113,11 +125,16 @@ def describe_latent_space(
 
 def draw_from_prior(
     vae: nn.Module, classifier: nn.Module, device: torch.device
-) -> dict[str, float | list]:
-    """Exercise 7e: decode draws from N(0, I) and classify the images by exercise 4's classifier."""
+) -> tuple[Tensor, dict[str, float | list]]:
+    """Exercise 7e: decode draws from N(0, I) and classify the images by exercise 4's classifier.
+
+    Returns:
+        The images `(DRAWS, 1, 32, 32)`, and their number `prior_draws`, the
+        `confident_share_of_prior` and the `prior_share_per_digit`.
+    """
     images = predict(vae.decode, torch.randn(DRAWS, 2), device)
     confident, digit = confident_digits(classifier, images, device)
-    return {
+    return images, {
         "prior_draws": DRAWS,
         "confident_share_of_prior": confident.float().mean().item(),
         "prior_share_per_digit": (digit.bincount(minlength=10) / DRAWS).tolist(),

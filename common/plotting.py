@@ -1,6 +1,7 @@
 """Figures, one function per kind."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,17 +11,19 @@ import torch
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
 from common.files import atomic_write
-from common.grid import LATENT_UNITS, DecodedGrid, grid_points
+from common.grid import LATENT_UNITS, DecodedGrid, grid_points, prior_radii
+from common.metrics import psnr
 
 PAGE_WIDTH = 6.3  # inches of text on an A4 page
 COLOURS = matplotlib.color_sequences["petroff10"]  # ten that colour-blind readers tell apart
 # Digits that lie close to each other in a latent space, 3, 5 and 8 or 4, 7 and 9, differ most.
 DIGIT_COLOURS = [COLOURS[i] for i in (8, 3, 5, 0, 4, 1, 7, 6, 2, 9)]
+VAE_TERMS = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
 ENLARGED = 0.9  # the share of the points that a scatter plot's second view shows, along each axis
 
 matplotlib.rcParams.update(
@@ -29,6 +32,7 @@ matplotlib.rcParams.update(
         "axes.spines.top": False,
         "axes.spines.right": False,
         "figure.dpi": 100,
+        "image.interpolation": "none",  # a pdf file keeps the pixels as they are
         "savefig.dpi": 200,
         "legend.frameon": False,
         "figure.constrained_layout.use": True,
@@ -47,7 +51,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def subplots(
-    rows: int = 1, columns: int = 1, size: tuple[float, float] = (PAGE_WIDTH, 3), **settings: str
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (PAGE_WIDTH, 3), **settings: object
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure of a `size` in inches and its axes, `(rows, columns)`.
 
@@ -57,18 +61,24 @@ def subplots(
     return figure, figure.subplots(rows, columns, squeeze=False, **settings)
 
 
-def image_rows(rows: Mapping[str, Tensor]) -> Figure:
-    """Plot rows of images `(N, 1, 32, 32)` below each other, each row with its name."""
+def image_rows(rows: Mapping[str, Tensor], reference: Tensor | None = None) -> Figure:
+    """Plot rows of images `(N, 1, 32, 32)` below each other, each row with its name.
+
+    With a `reference` `(N, 1, 32, 32)`, write below each image its PSNR in dB, unless it equals the
+    reference.
+    """
     columns = len(next(iter(rows.values())))
     size = (PAGE_WIDTH, PAGE_WIDTH / (columns + 1) * len(rows))
     figure, axes = subplots(len(rows), columns, size)
     figure.get_layout_engine().set(
-        w_pad=0.01, h_pad=0.01, wspace=0, hspace=0, rect=(0.01, 0, 0.99, 1)
+        w_pad=0.01, h_pad=0.02, wspace=0, hspace=0, rect=(0.01, 0, 0.99, 1)
     )
     for row_axes, (name, images) in zip(axes, rows.items(), strict=True):
-        for ax, image in zip(row_axes, images, strict=True):
+        for column, (ax, image) in enumerate(zip(row_axes, images, strict=True)):
             ax.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
+            if reference is not None and not torch.equal(image, reference[column]):
+                ax.set_xlabel(f"{psnr(image, reference[column]):.1f}", size=7, labelpad=1)
             ax.spines[:].set_visible(False)
         row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
     return figure
@@ -96,7 +106,7 @@ def loss_curves(
         history: of the training.
         terms: the terms of the loss to show, one panel each, and the labels of their axes.
     """
-    size = (PAGE_WIDTH, 0.8 + 1.8 * len(terms))
+    size = (PAGE_WIDTH, 1.3 + 1.3 * len(terms))
     figure, panels = subplots(len(terms), 1, size, sharex="all")
     for ax, (term, name) in zip(panels[:, 0], terms.items(), strict=True):
         train, test = history["train"][term], history["test"][term]
@@ -134,10 +144,13 @@ def latent_scatter(
     ax.set(xlabel=axis_names[0], ylabel=axis_names[1])
 
 
-def latent_figure(h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS) -> Figure:
+def latent_figure(
+    h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS, prior: bool = False
+) -> Figure:
     """Exercises 2 and 7b: plot latents `(N, 2)` coloured by label; once more, enlarged.
 
     The second view lies between two quantiles of each axis, with 90 % of the points between them.
+    With `prior`, also draw circles of `prior_radii` in the first view.
     """
     figure, [[whole, enlarged]] = subplots(1, 2, (PAGE_WIDTH, 3.5))
     latent_scatter(whole, h, labels, axis_names)
@@ -147,6 +160,10 @@ def latent_figure(h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATEN
     enlarged.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), ylabel=None)
     width, height = high[0] - low[0], high[1] - low[1]
     whole.add_patch(Rectangle(low, width, height, fill=False, linewidth=0.8))
+    if prior:
+        whole.set_aspect("equal", adjustable="datalim")
+        for radius in prior_radii():
+            whole.add_patch(Circle((0, 0), radius, fill=False, linewidth=0.8, linestyle="--"))
     digit_legend(figure, loc="outside lower center", ncols=10)
     return figure
 
@@ -181,19 +198,6 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
     logarithmic(ax)
     ax.grid(alpha=0.25)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center")
-    return figure
-
-
-def beta_figure(betas: Sequence[float], psnrs: Sequence[float], noise: float) -> Figure:
-    """Plot the PSNR of the MAP estimate against beta; mark the best and the noise variance."""
-    figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.7, 2.8))
-    ax.plot(betas, psnrs, ".-", color=COLOURS[0], label="MAP estimate")
-    best = int(np.argmax(psnrs))
-    ax.plot(betas[best], psnrs[best], "o", color=COLOURS[2], markersize=8, label="best of these")
-    ax.axvline(noise**2, color="black", linestyle="--", linewidth=1, label="noise variance")
-    ax.set(xlabel=r"$\beta$", ylabel="PSNR (dB)", xscale="log")
-    ax.grid(alpha=0.25)
-    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
@@ -239,8 +243,7 @@ def decoded_images(ax: Axes, grid: DecodedGrid) -> None:
     """
     # An image's rows run downwards and the plot's axis upwards: the largest b comes first.
     a, b = grid.a, grid.b
-    rows = grid.images.view(len(b), len(a), *grid.images.shape[-2:]).flip(0)
-    mosaic = torch.cat([torch.cat(list(row), dim=1) for row in rows]).numpy()
+    mosaic = tile(grid.images.unflatten(0, (len(b), len(a))).flip(0).flatten(0, 1), len(a))
     half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2
     edges = torch.stack([a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b])
     extent = edges.tolist()
@@ -250,26 +253,30 @@ def decoded_images(ax: Axes, grid: DecodedGrid) -> None:
 
 def grid_figure(grid: DecodedGrid) -> Figure:
     """Exercises 5 and 7d: plot the decoded images and, on the same axes, the latents they cover."""
-    size = (PAGE_WIDTH, 3.5)
-    figure, [[left, right]] = subplots(1, 2, size, sharex="all", sharey="all")
-    latent_scatter(right, grid.h, grid.labels, grid.axis_names)
+    shared = {"sharex": "all", "sharey": "all"}
+    figure, [[top], [bottom]] = subplots(2, 1, (PAGE_WIDTH, 8), height_ratios=(5, 2), **shared)
+    top.set_box_aspect(1)  # as square as its images
+    bottom.set_box_aspect(2 / 5)
+    latent_scatter(bottom, grid.h, grid.labels, grid.axis_names)
     points = grid_points(grid.a, grid.b).T.numpy()
-    right.plot(*points, "+", color="black", markersize=3, markeredgewidth=0.5)
-    right.set(ylabel=None)
-    decoded_images(left, grid)
-    left.set(xlabel=grid.axis_names[0], ylabel=grid.axis_names[1])
+    bottom.plot(*points, "+", color="black", markersize=3, markeredgewidth=0.5)
+    decoded_images(top, grid)
+    top.set_ylabel(grid.axis_names[1])
     digit_legend(figure, loc="outside lower center", ncols=10)
     return figure
 
 
-def comparison_figure(grids: Mapping[str, DecodedGrid]) -> Figure:
-    """Exercises 7c and 7e: plot latent spaces side by side, each below its decoded images."""
-    size = (PAGE_WIDTH, 6.2)
-    figure, axes = subplots(2, len(grids), size, sharex="col", sharey="col")
-    for (top, bottom), (name, grid) in zip(axes.T, grids.items(), strict=True):
-        latent_scatter(bottom, grid.h, grid.labels, grid.axis_names)
-        decoded_images(top, grid)
-        top.set_ylabel(grid.axis_names[1])
-        top.set_title(name, size=9)
-    digit_legend(figure, loc="outside lower center", ncols=10)
+def mosaics_figure(mosaics: Mapping[str, Tensor]) -> Figure:
+    """Exercise 7e: plot one mosaic of images `(N, 1, 32, 32)` per name; N is a square number."""
+    figure, [panels] = subplots(1, len(mosaics), (PAGE_WIDTH, PAGE_WIDTH / len(mosaics) + 0.2))
+    for ax, (name, images) in zip(panels, mosaics.items(), strict=True):
+        ax.imshow(tile(images, math.isqrt(len(images))), cmap="gray", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(name, size=9)
     return figure
+
+
+def tile(images: Tensor, columns: int) -> np.ndarray:
+    """Return images `(N, 1, height, width)` as one array, `columns` to a row, in reading order."""
+    rows = images.view(-1, columns, *images.shape[-2:])
+    return rows.permute(0, 2, 1, 3).flatten(2).flatten(0, 1).numpy()

@@ -236,8 +236,8 @@ def find_collapse(model: nn.Module, x: Tensor) -> str | None:
     """
     if isinstance(model, VAE):
         h, x_std = model.encoder.layers(x).chunk(2, dim=1)
-        kl = kl_divergence(h.reshape(-1, 1), x_std.reshape(-1, 1)).view_as(h)
-        if (kl.mean(dim=0) > INACTIVE_UNIT_KL).sum() < 2:
+        kl = kl_divergence(h, x_std).mean(dim=0)
+        if (kl > INACTIVE_UNIT_KL).sum() < 2:
             return "the decoder ignores the latent: its KL divergence is 0"
         output = model.decode(h)
     elif isinstance(model, Autoencoder):

@@ -73,13 +73,13 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
     def numbers(name: str) -> dict:
         return json.loads(existing(root / f"{name}.json").read_text(encoding="utf-8"))
 
-    def figure(name: str, caption: str) -> str:
+    def figure(name: str, caption: str, alt: str) -> str:
         existing(root / f"{name}.{'pdf' if for_pdf else 'png'}")
         if name not in order:
             order.append(name)
         if for_pdf:
-            return f"![{ref(name)}. {caption}]({name}.pdf)"
-        return f"![{Path(name).name}]({name}.png)\n\n*{ref(name)}. {caption}*"
+            return f'![{ref(name)}. {caption}]({name}.pdf){{alt="{alt}"}}'
+        return f"![{alt}]({name}.png)\n\n*{ref(name)}. {caption}*"
 
     def ref(name: str) -> str:
         return f"Figure {order.index(name) + 1 if name in order else '?'}"

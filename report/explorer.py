@@ -19,10 +19,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common.dataset import Dataset
-from common.denoising import psnr
 from common.errors import run_script
 from common.files import PROJECT, atomic_write
-from common.metrics import predict
+from common.metrics import predict, psnr
 from common.options import make_parser, read_options
 from common.plotting import DIGIT_COLOURS
 from common.pretrained import load_or_train

@@ -31,6 +31,8 @@ def write_pdf(markdown: str, path: Path, title: dict[str, str]) -> None:
     body = pypandoc.convert_text(
         text, "typst", "markdown+tex_math_dollars-auto_identifiers", ["--shift-heading-level-by=-1"]
     )
+    for file, alt in re.findall(r'\]\(([^()\s]+)\)\{alt="([^"]*)"\}', text):  # Pandoc drops it
+        body = body.replace(f'image("{file}")', f'image("{file}", alt: "{alt}")')
     source = STYLE.read_text(encoding="utf-8") + body
     inputs = {key: value for key, value in title.items() if value}
     temporary = path.with_suffix(".typ")

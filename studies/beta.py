@@ -15,10 +15,10 @@ import torch
 from matplotlib.figure import Figure
 
 from common.dataset import load_mnist
-from common.denoising import psnr
+from common.denoising import denoise
 from common.errors import run_script
 from common.files import write_json
-from common.metrics import BATCH_SIZE, predict
+from common.metrics import psnr
 from common.options import data_parser
 from common.plotting import COLOURS, PAGE_WIDTH, save_figure, subplots
 from common.pretrained import load_model
@@ -56,14 +56,12 @@ def main() -> None:
         for start in STARTS:
             psnrs = []
             for factor in FACTORS:
-                estimates = []
-                for batch in x_noisy.split(BATCH_SIZE):
-                    z_init = predict(vae.encode, batch, cpu) if start == "encoder" else None
-                    weight = factor * noise**2
-                    estimates.append(
-                        map_estimate(vae.decode, batch, LATENT_SIZE, weight, z_init)[1]
-                    )
-                psnrs.append(psnr(torch.cat(estimates), x))
+                weight = factor * noise**2
+                if start == "encoder":
+                    x_estimate, _losses = denoise(vae, x_noisy, weight, cpu)
+                else:
+                    _z, x_estimate, _losses = map_estimate(vae.decode, x_noisy, LATENT_SIZE, weight)
+                psnrs.append(psnr(x_estimate, x))
             sweeps.append({"noise": noise, "start": start, "psnr": psnrs})
     rows = [(f"{s['noise']:g}", s["start"], *(f"{v:.2f}" for v in s["psnr"])) for s in sweeps]
     print_table(("noise", "start", *(f"{factor:.2g} s2" for factor in FACTORS)), rows)

@@ -41,10 +41,13 @@ def lines_figure(lines: Sequence[dict], images: Sequence[torch.Tensor]) -> Figur
         for digit, values, colour in zip(
             line["digits"], line["probabilities"], COLOURS, strict=False
         ):
-            bottom.plot(values, "o-", color=colour, markersize=3, label=f"probability of {digit}")
-        bottom.plot(line["distance"], "k:", label="distance to the nearest\ntraining image")
-        bottom.set(ylim=(-0.05, 1.05), xticks=[])
-        bottom.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+            bottom.plot(values, "o-", color=colour, markersize=3, label=str(digit))
+        bottom.set(ylim=(-0.05, 1.05), xticks=[], ylabel="probability")
+        bottom.legend(loc="center", bbox_to_anchor=(0.4, 0.5), fontsize=8)
+        right = bottom.twinx()
+        right.plot(line["distance"], "k:")
+        right.set(ylim=(0, 0.2), ylabel="distance")
+        right.spines["right"].set_visible(True)
     return figure
 
 

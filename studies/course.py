@@ -75,7 +75,7 @@ class VAE(nn.Module):
 
 def vae_loss(model: nn.Module, x: Tensor) -> Tensor:
     r, x_mean, x_std = model(x)
-    return F.mse_loss(r, x) + 1e-3 * kl_divergence(x_mean, x_std).mean()
+    return F.mse_loss(r, x) + 1e-3 * kl_divergence(x_mean, x_std).sum(dim=1).mean()
 
 
 # Per model: how it is built, and its loss of (model, clean images, labels).

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 
 from common.dataset import load_mnist
-from common.denoising import denoise, psnr
+from common.denoising import denoise
 from common.errors import run_script
 from common.files import write_json
-from common.metrics import predict
+from common.metrics import predict, psnr
 from common.options import data_parser
 from common.pretrained import load_model
 from common.tables import print_table

@@ -18,15 +18,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from common.dataset import NOISE, Dataset, load_mnist
-from common.denoising import denoise, psnr
+from common.denoising import denoise
 from common.errors import run_script
-from common.metrics import neighbours, predict
+from common.metrics import neighbours, predict, psnr
 from common.options import data_parser, positive, whole_number
 from common.training import PRECISIONS, RECIPES, fit
 from models import VAE, Autoencoder, vae_loss
 
 VALIDATION = 10_000
-DENOISED = 500  # the VAEs denoise this many of the validation images
+DENOISED = 1000  # the VAEs denoise this many of the validation images
 SMALL_BETA = 1e-3  # where there is no noise
 
 

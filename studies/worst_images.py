@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 from common.dataset import load_mnist
-from common.denoising import denoise, psnr
+from common.denoising import denoise
 from common.errors import run_script
 from common.files import write_json
+from common.metrics import psnr
 from common.options import data_parser
 from common.plotting import image_rows, save_figure
 from common.pretrained import load_model
@@ -37,7 +38,7 @@ def main() -> None:
         "clean": x_clean[worst],
     }
     path = Path(__file__).resolve()
-    save_figure(image_rows(rows), path.with_suffix(""))
+    save_figure(image_rows(rows, reference=x_clean[worst]), path.with_suffix(""))
     numbers = {
         "image": worst.tolist(),
         "label": data.labels_test[worst].tolist(),

@@ -17,8 +17,8 @@ from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.support.ui import WebDriverWait
 
-from common.denoising import denoise, psnr
-from common.metrics import predict
+from common.denoising import denoise
+from common.metrics import predict, psnr
 from common.pretrained import load_model
 from MAP_template import map_estimate
 from report import explorer

@@ -4,10 +4,19 @@ import json
 
 import pytest
 import torch
+from matplotlib.patches import Circle
 
 from common.files import write_json
 from common.grid import DecodedGrid, count_per_cell, grid_points, latent_grid
-from common.plotting import confusion_figure, grid_figure, image_rows, loss_curves, save_figure
+from common.plotting import (
+    confusion_figure,
+    grid_figure,
+    image_rows,
+    latent_figure,
+    loss_curves,
+    save_figure,
+    tile,
+)
 
 
 def test_every_decoded_image_is_centred_at_its_latent_on_the_scatters_axes():
@@ -23,8 +32,8 @@ def test_every_decoded_image_is_centred_at_its_latent_on_the_scatters_axes():
     images = images.clone()
     images[:, :, :16] += 100  # the upper half of every image is brighter
     figure = grid_figure(DecodedGrid(images, a, b, h, torch.zeros(500, dtype=torch.long)))
-    left, right = figure.axes
-    (mosaic,) = left.images
+    top, bottom = figure.axes
+    (mosaic,) = top.images
     x0, x1, y0, y1 = mosaic.get_extent()
     pixels = mosaic.get_array()
     rows, columns = pixels.shape
@@ -40,7 +49,7 @@ def test_every_decoded_image_is_centred_at_its_latent_on_the_scatters_axes():
             assert pixel_at(x - dx, y - dy) == pytest.approx(x, abs=1e-5)
             assert pixel_at(x + dx, y - dy) == pytest.approx(y, abs=1e-5)
             assert pixel_at(x - dx, y + dy) == pytest.approx(x + 100, abs=1e-3)
-    for axis in (left, right):
+    for axis in (top, bottom):
         assert axis.get_xlim() == pytest.approx((x0, x1))
         assert axis.get_ylim() == pytest.approx((y0, y1))
 
@@ -64,6 +73,28 @@ def test_image_rows_show_every_image_in_its_place():
         assert (ax.images[0].get_array().data == image[0].numpy()).all()
         assert ax.images[0].get_clim() == (0, 1)
     assert [figure.axes[row * 10].get_ylabel() for row in range(3)] == list(rows)
+
+
+def test_a_row_of_images_shows_the_psnr_of_each_where_it_differs_from_the_reference():
+    clean = torch.rand(3, 1, 32, 32)
+    error = torch.tensor([0.1, 0.01, 0.0]).view(3, 1, 1, 1)
+    figure = image_rows({"denoised": clean + error, "clean": clean}, reference=clean)
+    assert [ax.get_xlabel() for ax in figure.axes] == ["20.0", "40.0", "", "", "", ""]
+
+
+def test_the_priors_circles_hold_their_shares_of_its_samples():
+    z = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
+    figure = latent_figure(z, torch.arange(len(z)) % 10, prior=True)
+    circles = [patch for patch in figure.axes[0].patches if isinstance(patch, Circle)]
+    for circle, share in zip(circles, (0.5, 0.9, 0.99), strict=True):
+        assert (z.norm(dim=1) < circle.radius).float().mean() == pytest.approx(share, abs=0.01)
+
+
+def test_tiled_images_are_in_reading_order():
+    images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 2, 3)
+    tiles = tile(images, columns=3)
+    assert tiles.shape == (4, 9)
+    assert tiles[::2, ::3].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def history(train, test):

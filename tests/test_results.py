@@ -40,7 +40,7 @@ def flat(value, name=""):
 
 # Of how many images a share is, at least, by the first pattern that its path has.
 IMAGES = {
-    "ex5/.*main_digit|of_grid": 225,
+    "of_grid": 225,
     "of_prior|prior_share": 2000,
     "test_1000/.*per_digit": 80,
     "test_1000/": 1000,
@@ -120,17 +120,17 @@ def committed(name):
 
 
 def test_the_committed_numbers_reach_their_targets():
-    assert committed("ex1")["mse_test"] <= 0.0310
-    assert committed("ex3")["test_10000"]["accuracy"] >= 65
+    assert committed("ex1")["mse_test"] <= 0.0300
+    assert committed("ex3")["test_10000"]["accuracy"] >= 70
     assert committed("ex4")["test"]["accuracy"] >= 99.1
     assert committed("ex4_augmented")["test"]["accuracy"] >= 99.1
-    assert committed("ex7")["VAE"]["mse"] <= 0.0290
-    assert committed("ex7")["VAE"]["knn_accuracy"] >= 71
+    assert committed("ex7")["VAE"]["mse"] <= 0.0265
+    assert committed("ex7")["VAE"]["knn_accuracy"] >= 75
     bottleneck = committed("ex8")["bottleneck"]["test"]
-    assert bottleneck["output for clean input"]["mse"] <= 0.0033
-    assert bottleneck["output"]["psnr"] >= 16.5
+    assert bottleneck["output for clean input"]["mse"] <= 0.0028
+    assert bottleneck["output"]["psnr"] >= 19.7
     assert committed("ex8_test_set")["test"]["MAP"]["psnr"] >= 24.9
-    assert committed("ex8_test_set")["test"]["MAP"]["right_digit"] >= 98.5
+    assert committed("ex8_test_set")["test"]["MAP"]["right_digit"] >= 99
 
 
 def test_augmentation_narrows_the_gap_between_training_and_test():

@@ -2,6 +2,7 @@
 
 import json
 from inspect import signature
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 from common.dataset import NOISE
 from common.training import RECIPES
 from MAP_template import map_estimate
-from studies import bench, initialization, noise_levels, worst_images
+from studies import bench, beta, error_split, initialization, worst_images
 from studies.map_solvers import RowwiseLBFGS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,10 +31,21 @@ def test_the_initialisations():
     assert all(run["active"] == 2 for run in found if run["initialisation"] == "init_weights")
 
 
-def test_the_noise_levels():
-    found = numbers("studies/noise_levels")
-    assert found["images"] == noise_levels.IMAGES
-    assert [level["noise"] for level in found["levels"]] == list(noise_levels.NOISE_LEVELS)
+def test_the_error_split_is_of_the_committed_model():
+    found, of_ex8 = numbers("studies/error_split"), numbers("figures/ex8")["test_1000"]
+    levels = {level["noise"]: level for level in found["levels"]}
+    assert (found["images"], tuple(levels)) == (error_split.IMAGES, error_split.NOISE_LEVELS)
+    for name in ("noisy", "bottleneck", "MAP"):
+        assert levels[NOISE]["psnr"][name] == pytest.approx(of_ex8[name]["psnr"], abs=0.03)
+
+
+def test_the_weights_of_the_prior_are_of_the_committed_model():
+    found, of_ex8 = numbers("studies/beta"), numbers("figures/ex8")["test_1000"]
+    assert found["factors"] == pytest.approx(beta.FACTORS, rel=1e-4)
+    sweeps = {(sweep["noise"], sweep["start"]): sweep["psnr"] for sweep in found["sweeps"]}
+    assert set(sweeps) == set(product(beta.NOISE_LEVELS, beta.STARTS))
+    at_noise_variance = sweeps[NOISE, "encoder"][beta.FACTORS.index(1.0)]
+    assert at_noise_variance == pytest.approx(of_ex8["MAP"]["psnr"], abs=0.03)
 
 
 def test_the_worst_images():

@@ -75,7 +75,7 @@ def test_gradients_of_the_sampling_are_those_of_equation_1():
 
 def test_the_kl_divergence_and_its_gradients_are_those_of_torch():
     x_mean, x_std = distribution()
-    ours = models.kl_divergence(x_mean, x_std)
+    ours = models.kl_divergence(x_mean, x_std).sum(dim=1)
     prior = Independent(Normal(torch.zeros(5, 3), 1.0), 1)
     reference = kl_divergence(Independent(Normal(x_mean, x_std.exp()), 1), prior)
     torch.testing.assert_close(ours, reference)
@@ -93,7 +93,7 @@ def test_the_loss_is_the_negative_evidence_bound_at_the_best_noise_of_the_decode
 
     def bound(s2):
         log_likelihood = Normal(r, s2**0.5).log_prob(x).sum(dim=(1, 2, 3)).mean()
-        return models.kl_divergence(x_mean, x_std).mean() - log_likelihood
+        return models.kl_divergence(x_mean, x_std).sum(dim=1).mean() - log_likelihood
 
     mse = ((x - r) ** 2).mean()
     torch.testing.assert_close(terms["mse"], mse)
@@ -116,18 +116,18 @@ def test_a_standardized_latent_gives_the_same_images_at_a_smaller_kl_divergence(
         last.bias.copy_(torch.tensor([1.0, -0.5, 0.0, -1.0, -2.0, -3.0]))
         last.weight.mul_(2.0)
         r, x_mean, x_std = vae.reconstruct(x), *vae.encoder(x)[:2]
-        before = models.kl_divergence(x_mean, x_std)
+        before = models.kl_divergence(x_mean, x_std).sum(dim=1)
         moments = standardize_latent(vae, x)
         second_moment = (x_mean**2 + torch.exp(2 * x_std)).mean(dim=0)
         torch.testing.assert_close(torch.tensor(moments["mean"]), x_mean.mean(dim=0))
         torch.testing.assert_close(torch.tensor(moments["second_moment"]), second_moment)
         torch.testing.assert_close(vae.reconstruct(x), r, atol=1e-5, rtol=0)
         x_mean, x_std, _ = vae.encoder(x)
-        after = models.kl_divergence(x_mean, x_std).mean()
+        after = models.kl_divergence(x_mean, x_std).sum(dim=1).mean()
         assert after < before.mean()
         for changed in (1.05 * x_mean, 0.95 * x_mean, x_mean + 0.05, x_mean - 0.05):
             scale = math.log(changed.std() / x_mean.std())
-            assert models.kl_divergence(changed, x_std + scale).mean() > after
+            assert models.kl_divergence(changed, x_std + scale).sum(dim=1).mean() > after
     torch.testing.assert_close(x_mean.mean(dim=0), torch.zeros(3), atol=1e-5, rtol=0)
     second_moment = (x_mean**2 + torch.exp(2 * x_std)).mean(dim=0)
     torch.testing.assert_close(second_moment, torch.ones(3), atol=1e-5, rtol=0)
