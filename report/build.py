@@ -9,6 +9,7 @@ are inserted when the report is built.
 import argparse
 import ast
 import json
+import re
 import textwrap
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
     try:
         compiled = environment.from_string(template)
         compiled.render()  # numbers the figures, which the text may mention before they come
-        text = compiled.render() + "\n"
+        text = re.sub(r"\n{3,}", "\n\n", compiled.render()) + "\n"  # claims leave empty lines
     except (TemplateError, ValueError) as error:
         raise ReportError(f"{TEMPLATE}: {error}; run make figures and make studies") from error
     if "Figure ?" in text:

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+import models
 from common.dataset import NOISE
 from common.training import RECIPES
 from MAP_template import map_estimate
-from studies import bench, beta, error_split, initialization, worst_images
+from studies import bench, beta, error_split, filters, initialization, worst_images
 from studies.map_solvers import RowwiseLBFGS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,3 +85,10 @@ def test_rows_of_very_different_curvature_are_solved_in_as_many_steps():
         optimizer.step(losses.detach())
     torch.testing.assert_close(optimizer.best, torch.ones(4, 3), atol=0.1, rtol=0)
     assert (optimizer.lowest < 1e-3).all()
+
+
+def test_the_numbers_of_filters():
+    found = {run["filters"]: run for run in numbers("studies/filters")}
+    assert tuple(found) == filters.FILTERS
+    accuracy = numbers("figures/ex4")["test"]["accuracy"]  # of the recipe, with the same seed
+    assert found[models.FILTERS]["accuracy_test"] == pytest.approx(accuracy, abs=0.031)
