@@ -1,7 +1,6 @@
 """Exercise 7: a variational autoencoder with two latent units, beside the autoencoder.
 
-Writes ex7_reconstructions, ex7_loss, ex7_latent, ex7_grid, ex7_prior, ex7_accuracy and
-ex7.json.
+Writes ex7_reconstructions, ex7_loss, ex7_latent, ex7_grid, ex7_prior, ex7_accuracy and ex7.json.
 """
 
 import torch

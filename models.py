@@ -171,9 +171,9 @@ class VariationalDecoder(nn.Module):
     """Exercise 7: map a latent `(N, latent_size)` to an image `(N, 1, 32, 32)` in [0, 1].
 
     The features at 8x8 give an image and a smooth displacement of its pixels, by which it is bent,
-    as in the deforming autoencoder of Shu et al. (2018): handwriting varies by bending more than by
-    anything else. The last channels become blocks of 2x2 pixels, the sub-pixel convolution of Shi
-    et al. (2016).
+    as in the deforming autoencoder of Shu et al. (2018): the same digit is written with its strokes
+    in different places. The last channels become blocks of 2x2 pixels, the sub-pixel convolution of
+    Shi et al. (2016).
     """
 
     def __init__(self, latent_size: int):

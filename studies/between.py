@@ -20,7 +20,7 @@ from common.errors import run_script
 from common.files import write_json
 from common.metrics import predict
 from common.options import data_parser
-from common.plotting import COLOURS, PAGE_WIDTH, save_figure
+from common.plotting import COLOURS, PAGE_WIDTH, save_figure, tile
 from common.pretrained import load_model
 from studies.regularization import nearest_distance
 
@@ -33,17 +33,19 @@ def lines_figure(lines: Sequence[dict], images: Sequence[torch.Tensor]) -> Figur
     parts = figure.subfigures(len(lines), 1)
     for part, line, decoded in zip(parts, lines, images, strict=True):
         top, bottom = part.subplots(2, 1, height_ratios=(1, 1.2), sharex=True)
-        row = decoded[:, 0].permute(1, 0, 2).reshape(32, -1)
-        top.imshow(row, cmap="gray", vmin=0, vmax=1, extent=(-0.5, POINTS - 0.5, 0, 1))
+        top.imshow(
+            tile(decoded, POINTS), cmap="gray", vmin=0, vmax=1, extent=(-0.5, POINTS - 0.5, 0, 1)
+        )
         top.set(yticks=[], aspect="auto")
         top.spines[:].set_visible(False)
         top.tick_params(bottom=False, labelbottom=False)
         for digit, values, colour in zip(
             line["digits"], line["probabilities"], COLOURS, strict=False
         ):
-            bottom.plot(values, "o-", color=colour, markersize=3, label=str(digit))
+            bottom.plot(values, "o-", color=colour, markersize=3, label=f"digit {digit}")
         bottom.set(ylim=(-0.05, 1.05), xticks=[], ylabel="probability")
-        bottom.legend(loc="center", bbox_to_anchor=(0.4, 0.5), fontsize=8)
+        bottom.plot([], [], "k:", label="distance")
+        bottom.legend(loc="center left", bbox_to_anchor=(1.1, 0.5))
         right = bottom.twinx()
         right.plot(line["distance"], "k:")
         right.set(ylim=(0, 0.2), ylabel="distance")

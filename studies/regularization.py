@@ -13,8 +13,8 @@ shifted and scaled to mean 0 and variance 1 over the training images before anyt
 so that a normal prior is as good for each as a scale can make it. The loss would not
 matter if the network trained without it separated the digits as well and drew images as close to
 training images.
-Writes regularization.json and regularization.png beside this file. About two hours on two cores,
-the VAEs of studies.seeds included.
+Writes regularization.json and regularization.png beside this file. About an hour on two cores,
+with the second VAE and autoencoder of studies.seeds.
 """
 
 import statistics

@@ -1,6 +1,7 @@
 """The studies' numbers were measured with the settings that the code has now."""
 
 import json
+import re
 from inspect import signature
 from itertools import product
 from pathlib import Path
@@ -92,3 +93,11 @@ def test_the_numbers_of_filters():
     assert tuple(found) == filters.FILTERS
     accuracy = numbers("figures/ex4")["test"]["accuracy"]  # of the recipe, with the same seed
     assert found[models.FILTERS]["accuracy_test"] == pytest.approx(accuracy, abs=0.031)
+
+
+def test_the_readme_quotes_the_solvers():
+    readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
+    for row in numbers("studies/map_solvers"):
+        measured = f"{row['loss']:.3f} | {row['psnr']:.2f} | {row['seconds']:.1f}"
+        cells = (row["solver"], row["start"], *measured.split(" | "))
+        assert re.search(r" *\| *".join(map(re.escape, cells)), readme), cells
