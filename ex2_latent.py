@@ -3,6 +3,8 @@
 Writes ex2_latent and ex2.json.
 """
 
+import torch
+
 from common.errors import run_script
 from common.files import write_json
 from common.metrics import predict, separation
@@ -22,8 +24,14 @@ def main(argv: list[str] | None = None) -> None:
     figure = latent_figure(h, data.labels_test)
     save_figure(figure, figures / "ex2_latent")
 
-    # (b) How well the digits separate, and (c) how many of their latents the last ReLU clips.
+    # (b) How well the digits separate, and how much their mean images differ.
     share = separation(h, data.labels_test).tolist()
+    mean_images = torch.stack(
+        [data.x_clean_test[data.labels_test == digit].mean(dim=0) for digit in range(10)]
+    ).flatten(1)
+    differences = torch.cdist(mean_images, mean_images).square() / mean_images.shape[1]
+
+    # (c) How many of the latents the last ReLU clips.
     clipped = [
         (h[data.labels_test == digit] == 0).float().mean(dim=0).tolist() for digit in range(10)
     ]
@@ -36,6 +44,8 @@ def main(argv: list[str] | None = None) -> None:
     print_table(("digit", "neighbours alike (%)", "h1 clipped (%)", "h2 clipped (%)"), rows)
     numbers = {
         "same_label_share_of_10_neighbours": share,
+        "mean_squared_difference_of_mean_images": differences.tolist(),
+        "mean_pixel_per_digit": mean_images.mean(dim=1).tolist(),
         "clipped_share_per_digit": clipped,
         "clipped_share": clipped_all,
     }

@@ -24,7 +24,7 @@ COLOURS = matplotlib.color_sequences["petroff10"]  # ten that colour-blind reade
 # Digits that lie close to each other in a latent space, 3, 5 and 8 or 4, 7 and 9, differ most.
 DIGIT_COLOURS = [COLOURS[i] for i in (8, 3, 5, 0, 4, 1, 7, 6, 2, 9)]
 VAE_TERMS = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
-ENLARGED = 0.9  # the share of the points that a scatter plot's second view shows, along each axis
+ENLARGED = 0.95  # the share of the points that a scatter plot's second view shows, along each axis
 
 matplotlib.rcParams.update(
     {
@@ -124,9 +124,13 @@ def loss_curves(
 
 
 def latent_scatter(
-    ax: Axes, h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS
+    ax: Axes,
+    h: Tensor,
+    labels: Tensor,
+    axis_names: tuple[str, str] = LATENT_UNITS,
+    named: bool = True,
 ) -> None:
-    """Plot latents `(N, 2)` coloured by label, each digit written at the median of its points.
+    """Plot latents `(N, 2)` coloured by label; if `named`, write each digit at its median.
 
     `digit_legend` adds the legend.
     """
@@ -137,7 +141,7 @@ def latent_scatter(
     for digit, colour in enumerate(DIGIT_COLOURS):
         ax.scatter([], [], s=25, color=colour, label=str(digit))
     halo = [patheffects.withStroke(linewidth=2, foreground="w")]
-    for digit in labels.unique().tolist():
+    for digit in labels.unique().tolist() if named else ():
         place = h[labels == digit].median(dim=0).values.tolist()
         text = ax.text(*place, str(digit), weight="bold", ha="center", va="center", clip_on=True)
         text.set_path_effects(halo)
@@ -149,16 +153,17 @@ def latent_figure(
 ) -> Figure:
     """Exercises 2 and 7b: plot latents `(N, 2)` coloured by label; once more, enlarged.
 
-    The second view lies between two quantiles of each axis, with 90 % of the points between them.
+    The second view lies between two quantiles of each axis, with 95 % of the points between them.
     With `prior`, also draw circles of `prior_radii` in the first view.
     """
     figure, [[whole, enlarged]] = subplots(1, 2, (PAGE_WIDTH, 3.5))
-    latent_scatter(whole, h, labels, axis_names)
+    latent_scatter(whole, h, labels, axis_names, named=False)
     latent_scatter(enlarged, h, labels, axis_names)
     rest = (1 - ENLARGED) / 2
-    low, high = h.quantile(torch.tensor([rest, 1 - rest]), dim=0).tolist()
+    low, high = h.quantile(torch.tensor([rest, 1 - rest]), dim=0)
+    low = low - (high - low) / 30  # room for the points on an axis
+    (width, height), low, high = (high - low).tolist(), low.tolist(), high.tolist()
     enlarged.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), ylabel=None)
-    width, height = high[0] - low[0], high[1] - low[1]
     whole.add_patch(Rectangle(low, width, height, fill=False, linewidth=0.8))
     if prior:
         whole.set_aspect("equal", adjustable="datalim")

@@ -27,7 +27,6 @@ from unittest import mock
 
 import torch
 import torch.distributed
-from torch.utils.flop_counter import FlopCounterMode
 
 from common import training
 from common.dataset import load_mnist
@@ -40,7 +39,6 @@ from common.pretrained import load_model
 from common.tables import format_table
 from common.training import PRECISIONS, RECIPES, TrainState, train
 from MAP_template import map_estimate, map_loss
-from models import VAE
 from studies import course
 from studies.map_solvers import timed
 
@@ -50,7 +48,7 @@ REPEATS = 3
 COURSE_MSE = 0.0427  # of the course's autoencoder on the test images, on pixels in [0, 1]
 QUICK = {"epochs": 2, "batch_size": 128}  # a schedule that goes below it soon
 PIPELINE_IMAGES = 12_000  # epochs over so many images, for what is extrapolated
-MAP_STEPS = (10, 25, 50, 75, 100, 150, 200)
+MAP_STEPS = range(10, 201, 10)
 MAP_IMAGES = 200
 SCRIPTS = [f"{path.stem}.py" for path in sorted(ROOT.glob("ex[1-8]_*.py"))]
 CPU = torch.device("cpu")
@@ -162,21 +160,6 @@ def our_to_mse(data_dir: Path, seed: int) -> dict:
     raise TrainingError(f"with seed {seed} the quick schedule ends at {mse:.4f}")
 
 
-def matrix_product_rate(precision: str) -> dict:
-    """Measure the floating-point operations per second of a matrix product, the best of ten."""
-    a = torch.randn(2048, 2048, dtype=PRECISIONS[precision])
-    return {"seconds": 0.0, "rate": 2 * 2048**3 / min(timed(lambda: a @ a)[1] for _ in range(10))}
-
-
-def operations_per_epoch(name: str) -> int:
-    """Count the floating-point operations of the convolutions, forward and backward."""
-    recipe, images = RECIPES[name], 100
-    x, labels = torch.rand(images, 1, 32, 32), torch.zeros(images, dtype=torch.long)
-    with FlopCounterMode(display=False) as counter:
-        recipe.loss(recipe.model(), x, labels)["loss"].backward()
-    return counter.get_total_flops() * 60_000 // images
-
-
 def map_runs(data_dir: Path, beta: float, steps: int, ours: bool) -> dict:
     """Time the course's loop or `map_estimate` on test images, from the encoder's mean."""
     torch.manual_seed(0)
@@ -193,15 +176,6 @@ def map_runs(data_dir: Path, beta: float, steps: int, ours: bool) -> dict:
     z, seconds = timed(solve)
     loss = map_loss(x_noisy, predict(vae.decode, z, CPU), z, beta).mean().item()
     return {"seconds": seconds, "loss": loss}
-
-
-def map_growth(images: int, latent_size: int, steps: int) -> dict:
-    """Time `map_estimate` on random images through an untrained decoder."""
-    torch.manual_seed(0)
-    decoder, x_noisy = VAE(latent_size).decoder, torch.rand(images, 1, 32, 32)
-    map_estimate(decoder, x_noisy, latent_size, 0.1, iterations=2)
-    solve = partial(map_estimate, decoder, x_noisy, latent_size, 0.1, iterations=steps)
-    return {"seconds": timed(solve)[1]}
 
 
 def script(data_dir: Path, name: str) -> dict:
@@ -240,17 +214,9 @@ def bench_epoch(data_dir: Path) -> dict:
             "quick": lambda: measure(quick),
         }
     )
-    operations = operations_per_epoch("autoencoder")
-    for precision in PRECISIONS:
-        rate = measure(matrix_product_rate, precision)["rate"]
-        achieved = operations / epoch[precision]["seconds"]
-        epoch[precision] |= {"flops": achieved, "matrix_product_flops": rate}
     return {
         "epoch": epoch,
         "epoch_speedup": epoch["course"]["seconds"] / epoch["fp32"]["seconds"],
-        "fraction_of_peak": {
-            p: epoch[p]["flops"] / epoch[p]["matrix_product_flops"] for p in PRECISIONS
-        },
     }
 
 
@@ -286,22 +252,8 @@ def bench_map(data_dir: Path) -> dict:
             for name, arguments in sides.items()
         },
     )
-    growth = {
-        f"{images} images, {latent_size} latents, {steps} steps": partial(
-            measure, map_growth, images, latent_size, steps
-        )
-        for images, latent_size, steps in (
-            (10, 16, 50),
-            (100, 16, 50),
-            (1000, 16, 50),
-            (100, 2, 50),
-            (100, 64, 50),
-            (100, 16, 25),
-            (100, 16, 100),
-        )
-    }
     speedup = runs["course"]["seconds"] / runs[f"{steps} steps"]["seconds"]
-    return {"map": runs, "map_growth": in_turns(growth), "map_speedup": speedup}
+    return {"map": runs, "map_speedup": speedup}
 
 
 def bench_pipeline(data_dir: Path) -> dict:
@@ -338,9 +290,6 @@ def bench_processes(data_dir: Path) -> dict:
         sides[f"{name}, one thread"] = partial(measure, epoch, threads=1)
         sides[f"{name}, two threads"] = partial(measure, epoch, threads=2)
         sides[f"{name}, two processes"] = partial(measure, epoch, count=2, threads=1, together=True)
-    for images in (15_000, 30_000, 60_000):
-        epoch = partial(our_epoch, data_dir, "autoencoder", "fp32", images)
-        sides[f"autoencoder, one thread, {images} images"] = partial(measure, epoch, threads=1)
     return {"processes": in_turns(sides)}
 
 
@@ -363,7 +312,7 @@ def medians(runs: dict[str, dict], *others: str) -> str:
 def tables(results: dict) -> str:
     """Return all results in Markdown."""
     machine, seconds = results["machine"], results["pipeline_seconds"]
-    needed, precisions = results["epochs_needed"], results["fraction_of_peak"]
+    needed = results["epochs_needed"]
     keys = ("epoch_speedup", "time_to_course_mse_speedup", "map_speedup", "pipeline_speedup")
     parts = [
         f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, "
@@ -386,22 +335,8 @@ def tables(results: dict) -> str:
                 for seed, run in enumerate(side)
             ],
         ),
-        format_table(
-            ("precision", "GFLOP/s of that epoch", "of a matrix product", "share"),
-            [
-                (
-                    name,
-                    f"{results['epoch'][name]['flops'] / 1e9:.1f}",
-                    f"{results['epoch'][name]['matrix_product_flops'] / 1e9:.1f}",
-                    f"{100 * share:.0f} %",
-                )
-                for name, share in precisions.items()
-            ],
-        ),
         f"The MAP estimate of {MAP_IMAGES} test images; `loss` is that of equation (.4):",
         medians(results["map"], "loss"),
-        "How its cost grows, through an untrained decoder:",
-        medians(results["map_growth"]),
         f"Training, extrapolated from epochs over {PIPELINE_IMAGES:,} images, in minutes, without "
         "the evaluations; ours measured two at a time, each on one thread:",
         format_table(

@@ -5,7 +5,7 @@
 trains the autoencoder, the classifier and both VAEs by their recipes with seeds 1 and 2 where
 checkpoints/seed-1 and checkpoints/seed-2 do not hold them, measures them and the committed models,
 whose seed is 0, on all test images, and writes seeds.json beside this file. The classifier that
-reads the denoised images is the committed one. The models can also be trained two at a time
+reads denoised and decoded images is the committed one. The models can also be trained two at a time
 beforehand, for instance by `python ex7_vae.py --seed 1`. About three hours on two cores.
 """
 
@@ -19,20 +19,23 @@ from common.dataset import Dataset, load_mnist
 from common.denoising import denoise, image_metrics
 from common.errors import run_script
 from common.files import CHECKPOINT_DIR, write_json
-from common.metrics import neighbours, predict
+from common.grid import decode_grid
+from common.metrics import confident_digits, neighbours, predict
 from common.options import data_parser
 from common.pretrained import load_model, load_or_train
 from common.tables import print_table
+from common.training import evaluate
+from models import vae_loss
 
 SEEDS = (0, 1, 2)
-DIGITS = {"mse": 5, "dB": 2, "%": 2}
+DIGITS = {"mse": 5, "dB": 2, "%": 2, "nats": 2, "digits": 0}
 
 
 def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
     """Return the results of one seed by what they are, and the VAEs' moments."""
     cpu, x, labels = torch.device("cpu"), data.x_clean_test, data.labels_test
     folder = CHECKPOINT_DIR / f"seed-{seed}" if seed else CHECKPOINT_DIR
-    names = ("autoencoder", "classifier", "vae2", "vae16")
+    names, classifier = ("autoencoder", "classifier", "vae2", "vae16"), load_model("classifier")
     trained = {name: load_or_train(name, data, folder, cpu, seed=seed) for name in names}
     models = {name: model for name, (model, _history) in trained.items()}
     found: dict[str, float | list[float]] = {}
@@ -43,13 +46,20 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
         h_train, h = (predict(models[name].encode, i, cpu) for i in (data.x_clean_train, x))
         right = data.labels_train[neighbours(h_train, h, count=1)[:, 0]] == labels
         found[f"{name}, nearest neighbour, %"] = 100 * right.float().mean().item()
+        images = decode_grid(models[name], h, labels, cpu).images
+        confident, digit = confident_digits(classifier, images, cpu)
+        found[f"{name}, grid images that look like a digit, %"] = (
+            100 * confident.float().mean().item()
+        )
+        found[f"{name}, of the grid, digits"] = len(digit[confident].unique())
+    found["vae2, kl, nats"] = evaluate(models["vae2"], vae_loss, x, labels, cpu)["kl"]
     right = predict(models["classifier"], x, cpu).argmax(dim=1) == labels
     found["classifier, accuracy, %"] = 100 * right.float().mean().item()
     for name, images in (
         ("bottleneck", predict(models["vae16"].reconstruct, data.x_noisy_test, cpu)),
         ("MAP", denoise(models["vae16"], data.x_noisy_test, data.noise**2, cpu)[0]),
     ):
-        metrics = image_metrics(images, x, labels, load_model("classifier"), cpu)
+        metrics = image_metrics(images, x, labels, classifier, cpu)
         found[f"vae16, {name}, dB"] = metrics["psnr"]
         found[f"vae16, {name}, right digit, %"] = metrics["right_digit"]
     for name in ("vae2", "vae16"):
