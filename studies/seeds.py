@@ -5,8 +5,9 @@
 trains the autoencoder, the classifier and both VAEs by their recipes with seeds 1 and 2 where
 checkpoints/seed-1 and checkpoints/seed-2 do not hold them, measures them and the committed models,
 whose seed is 0, on all test images, and writes seeds.json beside this file. The classifier that
-reads denoised and decoded images is the committed one. The models can also be trained two at a time
-beforehand, for instance by `python ex7_vae.py --seed 1`. About three hours on two cores.
+reads denoised and decoded images is the committed one. The models can also be trained beforehand,
+for instance by `python ex7_vae.py --seed 1`: two at a time, on one thread each, they take two hours
+on two cores.
 """
 
 import statistics
@@ -23,12 +24,12 @@ from common.grid import decode_grid
 from common.metrics import confident_digits, neighbours, predict
 from common.options import data_parser
 from common.pretrained import load_model, load_or_train
-from common.tables import print_table
+from common.tables import fixed, print_table
 from common.training import evaluate
 from models import vae_loss
 
 SEEDS = (0, 1, 2)
-DIGITS = {"mse": 5, "dB": 2, "%": 2, "nats": 2, "digits": 0}
+DIGITS = {"mse": 5, "dB": 2, "%": 2, "nats": 2, "grid": 1}
 
 
 def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
@@ -48,10 +49,10 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
         found[f"{name}, nearest neighbour, %"] = 100 * right.float().mean().item()
         images = decode_grid(models[name], h, labels, cpu).images
         confident, digit = confident_digits(classifier, images, cpu)
-        found[f"{name}, grid images that look like a digit, %"] = (
+        found[f"{name}, images of the grid that look like a digit, %"] = (
             100 * confident.float().mean().item()
         )
-        found[f"{name}, of the grid, digits"] = len(digit[confident].unique())
+        found[f"{name}, digits on the grid"] = len(digit[confident].unique())
     found["vae2, kl, nats"] = evaluate(models["vae2"], vae_loss, x, labels, cpu)["kl"]
     right = predict(models["classifier"], x, cpu).argmax(dim=1) == labels
     found["classifier, accuracy, %"] = 100 * right.float().mean().item()
@@ -68,17 +69,23 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
     return found
 
 
-def main() -> None:
-    data = load_mnist(data_parser(__doc__).parse_args().data_dir)
-    results = [measure(data, seed) for seed in SEEDS]
+def summarise(results: list[dict[str, float | list[float]]]) -> list[tuple[str, ...]]:
+    """Return the mean over the seeds and the value of each, one row for each result."""
     rows = []
     for name, first in results[0].items():
         if isinstance(first, list):
             continue
         values = [result[name] for result in results]
-        texts = [f"{v:.{DIGITS[name.split()[-1]]}f}" for v in (statistics.mean(values), *values)]
-        rows.append((name, *texts))
-    print_table(("result", "mean", *(f"seed {seed}" for seed in SEEDS)), rows)
+        digits = DIGITS[name.split()[-1]]
+        rows.append((name, *fixed([statistics.mean(values), *values], digits)))
+    return rows
+
+
+def main() -> None:
+    data = load_mnist(data_parser(__doc__).parse_args().data_dir)
+    results = [measure(data, seed) for seed in SEEDS]
+    header = ("result", "mean", *(f"seed {seed}" for seed in SEEDS))
+    print_table(header, summarise(results))
     for name in ("vae2", "vae16"):
         moments = [m for result in results for m in result[f"{name}, second_moment of each unit"]]
         print(

@@ -24,6 +24,8 @@ SCRIPTS = [
         ["ex2_latent"],
         {
             "same_label_share_of_10_neighbours",
+            "mean_squared_difference_of_mean_images",
+            "mean_pixel_per_digit",
             "clipped_share_per_digit",
             "clipped_share",
         },

@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 from inspect import signature
 from itertools import product
 from pathlib import Path
@@ -12,9 +13,18 @@ from torch import nn
 
 import models
 from common.dataset import NOISE
+from common.tables import fixed
 from common.training import RECIPES
 from MAP_template import map_estimate
-from studies import bench, beta, error_split, filters, initialization, worst_images
+from studies import (
+    bench,
+    beta,
+    error_split,
+    filters,
+    initialization,
+    seeds,
+    worst_images,
+)
 from studies.map_solvers import RowwiseLBFGS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +58,23 @@ def test_the_weights_of_the_prior_are_of_the_committed_model():
     assert set(sweeps) == set(product(beta.NOISE_LEVELS, beta.STARTS))
     at_noise_variance = sweeps[NOISE, "encoder"][beta.FACTORS.index(1.0)]
     assert at_noise_variance == pytest.approx(of_ex8["MAP"]["psnr"], abs=0.03)
+
+
+def test_the_first_seed_is_that_of_the_committed_models():
+    found = numbers("studies/seeds")
+    assert len(found) == len(seeds.SEEDS)
+    ex7, ex8 = numbers("figures/ex7"), numbers("figures/ex8")["bottleneck"]["test"]
+    for name, value in (
+        ("autoencoder, mse", numbers("figures/ex1")["mse_test"]),
+        ("autoencoder, nearest neighbour, %", numbers("figures/ex3")["test_10000"]["accuracy"]),
+        ("classifier, accuracy, %", numbers("figures/ex4")["test"]["accuracy"]),
+        ("vae2, mse", ex7["VAE"]["mse"]),
+        ("vae2, nearest neighbour, %", ex7["VAE"]["knn_accuracy"]),
+        ("vae16, mse", ex8["output for clean input"]["mse"]),
+        ("vae16, bottleneck, dB", ex8["output"]["psnr"]),
+        ("vae16, MAP, dB", numbers("figures/ex8_test_set")["test"]["MAP"]["psnr"]),
+    ):
+        assert found[0][name] == pytest.approx(value, rel=1e-3), name
 
 
 def test_the_worst_images():
@@ -101,3 +128,24 @@ def test_the_readme_quotes_the_solvers():
         measured = f"{row['loss']:.3f} | {row['psnr']:.2f} | {row['seconds']:.1f}"
         cells = (row["solver"], row["start"], *measured.split(" | "))
         assert re.search(r" *\| *".join(map(re.escape, cells)), readme), cells
+
+
+def test_the_readmes_quote_the_seeds():
+    found = numbers("studies/seeds")
+    readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
+    for row in seeds.summarise(found):
+        assert re.search(r" *\| *".join(map(re.escape, row)), readme), row
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, digits in (
+        ("autoencoder, mse", 4),
+        ("autoencoder, nearest neighbour, %", 2),
+        ("classifier, accuracy, %", 2),
+        ("vae2, mse", 4),
+        ("vae2, nearest neighbour, %", 2),
+        ("vae16, mse", 5),
+        ("vae16, bottleneck, dB", 2),
+        ("vae16, MAP, dB", 2),
+    ):
+        values = [result[name] for result in found]
+        mean, low, high = fixed([statistics.mean(values), min(values), max(values)], digits)
+        assert f"| {mean} ({low} to {high}) " in readme, name
