@@ -24,7 +24,7 @@ COLOURS = matplotlib.color_sequences["petroff10"]  # ten that colour-blind reade
 # Digits that lie close to each other in a latent space, 3, 5 and 8 or 4, 7 and 9, differ most.
 DIGIT_COLOURS = [COLOURS[i] for i in (8, 3, 5, 0, 4, 1, 7, 6, 2, 9)]
 VAE_TERMS = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
-ENLARGED = 0.95  # the share of the points that a scatter plot's second view shows, along each axis
+ENLARGED = (0.025, 0.975)  # quantiles of each axis that limit a scatter plot's second view
 
 matplotlib.rcParams.update(
     {
@@ -153,15 +153,14 @@ def latent_figure(
 ) -> Figure:
     """Exercises 2 and 7b: plot latents `(N, 2)` coloured by label; once more, enlarged.
 
-    The second view lies between two quantiles of each axis, with 95 % of the points between them.
+    The second view extends from a little below the 2.5 % to the 97.5 % quantile of each axis.
     With `prior`, also draw circles of `prior_radii` in the first view.
     """
     figure, [[whole, enlarged]] = subplots(1, 2, (PAGE_WIDTH, 3.5))
     latent_scatter(whole, h, labels, axis_names, named=False)
     latent_scatter(enlarged, h, labels, axis_names)
-    rest = (1 - ENLARGED) / 2
-    low, high = h.quantile(torch.tensor([rest, 1 - rest]), dim=0)
-    low = low - (high - low) / 30  # room for the points on an axis
+    low, high = h.quantile(torch.tensor(ENLARGED), dim=0)
+    low = low - (high - low) / 20  # room for the points on an axis
     (width, height), low, high = (high - low).tolist(), low.tolist(), high.tolist()
     enlarged.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), ylabel=None)
     whole.add_patch(Rectangle(low, width, height, fill=False, linewidth=0.8))

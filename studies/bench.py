@@ -353,7 +353,7 @@ def tables(results: dict) -> str:
         "The course's four one after the other take "
         f"{sum(seconds['course'].values()) / 60:.0f} minutes, the same four of ours "
         f"{seconds['ours_two_at_a_time'] / 60:.0f}, two at a time.",
-        f"Epochs over {PIPELINE_IMAGES:,} images unless stated otherwise:",
+        f"Epochs over {PIPELINE_IMAGES:,} images:",
         medians(results["processes"]),
         "The scripts, from the committed checkpoints:",
         medians(results["scripts"]),

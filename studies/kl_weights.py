@@ -16,11 +16,11 @@ has a lower loss, it is
 - overfitting, if fewer images widen the gap between training and test images most at that weight;
 - the seeds, if the order differs among them.
 
-Writes kl_weights.json and kl_weights.png beside this file. The claim that a heavier KL divergence
-costs reconstruction and widens the encoder's distributions would be refuted by an error or a
-deviation that falls; the one that weight decay makes the latents large, which are standardized only
-after the last step, by second moments before it that are as large without. About 40 minutes on two
-cores.
+Writes kl_weights.json, and kl_weights.png without the largest weight, beside this file. The claim
+that a heavier KL divergence costs reconstruction and widens the encoder's distributions would be
+refuted by an error or a deviation that falls; the one that weight decay makes the latents large,
+which are standardized only after the last step, by second moments before it that are as large
+without. About 40 minutes on two cores.
 """
 
 import statistics

@@ -2,12 +2,11 @@
 
     python -m studies.noise_path
 
-passes the test images through the committed autoencoder five times: clean; noisy; noisy and clipped
+passes the test images through the committed autoencoder six times: clean; noisy; noisy and clipped
 to [0, 1]; clipped, less the mean that clipping gives to the noise of each pixel; and with weaker
-noise, not clipped, as far from the clean images as the clipped ones. If the power of the noise
-mattered alone, the clipped images and the weaker noise would come out alike; if the pixels outside
-[0, 1] did, the clipped images would come out better than the noisy ones; if the mean did, the
-clipped images would come out as well without it as with the weaker noise.
+noise, not clipped, as far from the clean images as the third and as the fourth. If the power of the
+noise mattered alone, the third would come out as well as the fifth; if the pixels outside [0, 1]
+did, better than the second; if the mean did, the fourth would come out as well as the sixth.
 Writes noise_path.json beside this file.
 """
 
@@ -44,17 +43,19 @@ def main() -> None:
     autoencoder, classifier = load_model("autoencoder"), load_model("classifier")
     x, x_noisy, labels = data.x_clean_test, data.x_noisy_test, data.labels_test
     clipped = x_noisy.clamp(0, 1)
-    weaker = F.mse_loss(clipped, x).sqrt().item()  # a standard deviation
     torch.manual_seed(0)
     mean = torch.zeros_like(x)
     for _ in range(DRAWS):
         mean += ((x + data.noise * torch.randn_like(x)).clamp(0, 1) - x) / DRAWS
+    centred = clipped - mean
+    weaker, weakest = (F.mse_loss(images, x).sqrt() / data.noise for images in (clipped, centred))
     inputs = {
         "clean": x,
         "noisy": x_noisy,
         "noisy, clipped": clipped,
-        "clipped, less the mean": clipped - mean,
-        "weaker noise": x + weaker / data.noise * (x_noisy - x),
+        "clipped, less the mean": centred,
+        "weaker noise": x + weaker * (x_noisy - x),
+        "weakest noise": x + weakest * (x_noisy - x),
     }
     h_clean = predict(autoencoder.encode, x, cpu)
     found = {}

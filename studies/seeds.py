@@ -52,7 +52,7 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
         found[f"{name}, images of the grid that look like a digit, %"] = (
             100 * confident.float().mean().item()
         )
-        found[f"{name}, digits on the grid"] = len(digit[confident].unique())
+        found[f"{name}, different digits on the grid"] = len(digit[confident].unique())
     found["vae2, kl, nats"] = evaluate(models["vae2"], vae_loss, x, labels, cpu)["kl"]
     right = predict(models["classifier"], x, cpu).argmax(dim=1) == labels
     found["classifier, accuracy, %"] = 100 * right.float().mean().item()

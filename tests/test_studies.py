@@ -64,12 +64,14 @@ def test_the_first_seed_is_that_of_the_committed_models():
     found = numbers("studies/seeds")
     assert len(found) == len(seeds.SEEDS)
     ex7, ex8 = numbers("figures/ex7"), numbers("figures/ex8")["bottleneck"]["test"]
+    share = ex7["VAE"]["confident_share_of_grid"]
     for name, value in (
         ("autoencoder, mse", numbers("figures/ex1")["mse_test"]),
         ("autoencoder, nearest neighbour, %", numbers("figures/ex3")["test_10000"]["accuracy"]),
         ("classifier, accuracy, %", numbers("figures/ex4")["test"]["accuracy"]),
         ("vae2, mse", ex7["VAE"]["mse"]),
         ("vae2, nearest neighbour, %", ex7["VAE"]["knn_accuracy"]),
+        ("vae2, images of the grid that look like a digit, %", 100 * share),
         ("vae16, mse", ex8["output for clean input"]["mse"]),
         ("vae16, bottleneck, dB", ex8["output"]["psnr"]),
         ("vae16, MAP, dB", numbers("figures/ex8_test_set")["test"]["MAP"]["psnr"]),
