@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         "before_standardization": history["before_standardization"],
         "bottleneck": bottleneck,
         "iterations": len(losses),
-        "last_map_loss": losses[-1].mean().item(),
+        "last_map_loss_of_examples": losses[-1].tolist(),
         "last_map_loss_from_zero": losses_zero[-1].mean().item(),
         "example": example,
         "map_psnr_of_examples": [psnr(x, x_clean[i]) for i, x in enumerate(x_estimate)],

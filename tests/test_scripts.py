@@ -80,7 +80,7 @@ SCRIPTS = [
             "before_standardization",
             "bottleneck",
             "iterations",
-            "last_map_loss",
+            "last_map_loss_of_examples",
             "last_map_loss_from_zero",
             "example",
             "map_psnr_of_examples",
