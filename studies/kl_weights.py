@@ -18,9 +18,9 @@ has a lower loss, it is
 
 Writes kl_weights.json, and kl_weights.png without the largest weight, beside this file. The claim
 that a heavier KL divergence costs reconstruction and widens the encoder's distributions would be
-refuted by an error or a deviation that falls; the one that weight decay makes the latents large,
-which are standardized only after the last step, by second moments before it that are as large
-without. About 40 minutes on two cores.
+refuted by an error or a deviation that falls. If weight decay were why the latents are too large
+before they are standardized, their second moments would be nearer to 1 without it. About 40 minutes
+on two cores.
 """
 
 import statistics

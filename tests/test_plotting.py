@@ -90,6 +90,15 @@ def test_the_priors_circles_hold_their_shares_of_its_samples():
         assert (z.norm(dim=1) < circle.radius).float().mean() == pytest.approx(share, abs=0.01)
 
 
+def test_the_enlarged_view_names_the_digits_and_shows_the_clipped_latents():
+    h = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)).clamp_min(0)
+    whole, enlarged = latent_figure(h, torch.arange(len(h)) % 10).axes
+    assert [text.get_text() for text in enlarged.texts] == list("0123456789")
+    assert not whole.texts
+    for low, high in (enlarged.get_xlim(), enlarged.get_ylim()):
+        assert low < 0 < high < h.max()
+
+
 def test_tiled_images_are_in_reading_order():
     images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 2, 3)
     tiles = tile(images, columns=3)
