@@ -16,11 +16,10 @@ has a lower loss, it is
 - overfitting, if fewer images widen the gap between training and test images most at that weight;
 - the seeds, if the order differs among them.
 
-Writes kl_weights.json, and kl_weights.png without the largest weight, beside this file. The claim
-that a heavier KL divergence costs reconstruction and widens the encoder's distributions would be
-refuted by an error or a deviation that falls. If weight decay were why the latents are too large
-before they are standardized, their second moments would be nearer to 1 without it. About 40 minutes
-on two cores.
+The claim that a heavier KL divergence costs reconstruction and widens the encoder's distributions
+would be refuted by an error or a deviation that falls. If weight decay were why the latents are too
+large before they are standardized, their second moments would be nearer to 1 without it. Writes
+kl_weights.json beside this file. About 25 minutes on two cores.
 """
 
 import statistics
@@ -31,20 +30,17 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 
 from common.dataset import load_mnist
 from common.errors import run_script
 from common.files import write_json
 from common.metrics import describe_latent_space, predict
 from common.options import data_parser
-from common.plotting import COLOURS, PAGE_WIDTH, save_figure, subplots
 from common.tables import fixed, print_table
 from common.training import RECIPES, evaluate, fit
 from models import vae_loss
 from studies.pool import run_all
 
-HERE = Path(__file__).resolve().parent
 WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # 1 is the derived one
 SEEDS = (0, 1, 2)
 WEIGHT_DECAY = RECIPES["vae2"].weight_decay
@@ -95,24 +91,6 @@ def average(runs: Sequence[Mapping]) -> list[dict]:
     return rows
 
 
-def weights_figure(runs: Sequence[Mapping], points: Sequence[Mapping]) -> Figure:
-    """Plot reconstruction error against KL divergence by weight; mark the derived weight."""
-    figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.7, 2.8))
-    for rows, style in ((runs, "."), (points, "-")):
-        kl, mse = [row["kl"] for row in rows], [row["mse"] for row in rows]
-        ax.plot(kl, mse, style, color=COLOURS[0], markersize=4, linewidth=1)
-    for point in points:
-        place, weight = (point["kl"], point["mse"]), point["kl_weight"]
-        if weight == 1:
-            ax.plot(*place, "o", color=COLOURS[2], markersize=9, zorder=0)
-        name = f"weight {weight:g}" if point is points[-1] else f"{weight:g}"
-        bold = "bold" if weight == 1 else "normal"
-        ax.annotate(name, place, (6, 6), textcoords="offset points", weight=bold)
-    ax.set(xlabel="KL divergence (nats per image)", ylabel="mean squared error at the mean")
-    ax.grid(alpha=0.25)
-    return figure
-
-
 def main() -> None:
     data_dir = data_parser(__doc__).parse_args().data_dir
     runs = run_all(measure, data_dir, [(*setting, seed) for setting in SETTINGS for seed in SEEDS])
@@ -133,10 +111,7 @@ def main() -> None:
     header = ("images", "epochs", "weight decay", "weight", "MSE", "KL", "loss")
     others = ("on training images", "deviation", "second moment", "1-NN (%)")
     print_table((*header, *others), rows)
-    shown = len(WEIGHTS) - 1  # an error several times as large would leave no room for the others
-    figure = weights_figure(runs[: shown * len(SEEDS)], means[:shown])
-    save_figure(figure, HERE / "kl_weights")
-    write_json(HERE / "kl_weights.json", {"runs": runs, "means": means})
+    write_json(Path(__file__).resolve().with_suffix(".json"), {"runs": runs, "means": means})
 
 
 if __name__ == "__main__":
