@@ -128,23 +128,14 @@ def latent_scatter(
     h: Tensor,
     labels: Tensor,
     axis_names: tuple[str, str] = LATENT_UNITS,
-    named: bool = True,
 ) -> None:
-    """Plot latents `(N, 2)` coloured by label; if `named`, write each digit at its median.
-
-    `digit_legend` adds the legend.
-    """
+    """Plot latents `(N, 2)` coloured by label; `digit_legend` adds the legend."""
     order = np.random.default_rng(0).permutation(len(h))  # no digit covers the others
     colours = [DIGIT_COLOURS[label] for label in labels[order]]
     size = min(12, 20_000 / len(h))
     ax.scatter(*h[order].T.numpy(), s=size, c=colours, linewidths=0, alpha=0.6, rasterized=True)
     for digit, colour in enumerate(DIGIT_COLOURS):
         ax.scatter([], [], s=25, color=colour, label=str(digit))
-    halo = [patheffects.withStroke(linewidth=2, foreground="w")]
-    for digit in labels.unique().tolist() if named else ():
-        place = h[labels == digit].median(dim=0).values.tolist()
-        text = ax.text(*place, str(digit), weight="bold", ha="center", va="center", clip_on=True)
-        text.set_path_effects(halo)
     ax.set(xlabel=axis_names[0], ylabel=axis_names[1])
 
 
@@ -153,12 +144,17 @@ def latent_figure(
 ) -> Figure:
     """Exercises 2 and 7b: plot latents `(N, 2)` coloured by label; once more, enlarged.
 
-    The second view extends from a little below the 2.5 % to the 97.5 % quantile of each axis.
-    With `prior`, also draw circles of `prior_radii` in the first view.
+    The second view extends from a little below the 2.5 % to the 97.5 % quantile of each axis, with
+    each digit written at its median. With `prior`, also draw circles of `prior_radii` in the first.
     """
     figure, [[whole, enlarged]] = subplots(1, 2, (PAGE_WIDTH, 3.5))
-    latent_scatter(whole, h, labels, axis_names, named=False)
+    latent_scatter(whole, h, labels, axis_names)
     latent_scatter(enlarged, h, labels, axis_names)
+    halo = [patheffects.withStroke(linewidth=2, foreground="w")]
+    for digit in labels.unique().tolist():
+        x, y = h[labels == digit].median(dim=0).values.tolist()
+        name = enlarged.text(x, y, str(digit), weight="bold", ha="center", va="center")
+        name.set(clip_on=True, path_effects=halo)
     low, high = h.quantile(torch.tensor(ENLARGED), dim=0)
     low = low - (high - low) / 20  # room for the points on an axis
     (width, height), low, high = (high - low).tolist(), low.tolist(), high.tolist()

@@ -51,7 +51,8 @@ def code(file: str, name: str, part: str = "") -> str:
         skipped = range(0)
         if ast.get_docstring(node) is not None:
             skipped = range(node.body[0].lineno, node.body[0].end_lineno + 1)
-        chosen = (n for n in range(node.lineno, node.end_lineno + 1) if n not in skipped)
+        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        chosen = (n for n in range(first, node.end_lineno + 1) if n not in skipped)
         text = textwrap.dedent("\n".join(lines[n - 1] for n in chosen)).replace("\n\n\n", "\n\n")
         if part:
             paragraphs = [textwrap.dedent(paragraph) for paragraph in text.split("\n\n")]

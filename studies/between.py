@@ -50,6 +50,7 @@ def lines_figure(lines: Sequence[dict], images: Sequence[torch.Tensor]) -> Figur
         right.plot(line["distance"], "k:")
         right.set(ylim=(0, 0.2), ylabel="distance")
         right.spines["right"].set_visible(True)
+    bottom.set_xlabel("place on the line")
     return figure
 
 

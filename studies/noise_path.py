@@ -20,7 +20,7 @@ from common.dataset import load_mnist
 from common.denoising import image_metrics
 from common.errors import run_script
 from common.files import write_json
-from common.metrics import neighbours, predict
+from common.metrics import predict
 from common.options import data_parser
 from common.pretrained import load_model
 from common.tables import fixed, print_table
@@ -54,20 +54,17 @@ def main() -> None:
         "noisy": x_noisy,
         "noisy, clipped": clipped,
         "clipped, less the mean": centred,
-        "weaker noise": x + weaker * (x_noisy - x),
-        "weakest noise": x + weakest * (x_noisy - x),
+        "weaker noise, not clipped": x + weaker * (x_noisy - x),
+        "weakest noise, not clipped": x + weakest * (x_noisy - x),
     }
-    h_clean = predict(autoencoder.encode, x, cpu)
     found = {}
     for name, images in inputs.items():
         h = predict(autoencoder.encode, images, cpu)
-        alike = labels[neighbours(h_clean, h, count=10)] == labels[:, None]
         found[name] = {
             "distance": F.mse_loss(images, x).sqrt().item(),
             "activations": activations(autoencoder.encoder.layers, images),
             "median": h.median(dim=0).values.tolist(),
             "clipped_share": (h == 0).float().mean(dim=0).tolist(),
-            "same_label_share_of_10_clean_neighbours": alike.float().mean().item(),
             **image_metrics(predict(autoencoder.decode, h, cpu), x, labels, classifier, cpu),
         }
     rows = [

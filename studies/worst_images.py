@@ -3,25 +3,41 @@
     python -m studies.worst_images
 
 denoises all test images with the committed vae16, takes the ten with the largest error and
-estimates them again from their clean images. If the noise were the reason, these second estimates
-would be as good as those of other images. Writes worst_images.json and worst_images.png beside this
-file.
+estimates them again from their clean images, each from 101 starts, of which the one with the least
+loss is kept: the encoder's mean of the image, and those of 100 training images. If the noise or the
+start were the reason, these second estimates would be as good as those of other images. Writes
+worst_images.json and worst_images.png beside this file.
 """
 
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from common.dataset import load_mnist
 from common.denoising import denoise
 from common.errors import run_script
 from common.files import write_json
-from common.metrics import psnr
+from common.metrics import predict, psnr
 from common.options import data_parser
 from common.plotting import image_rows, save_figure
 from common.pretrained import load_model
+from MAP_template import map_estimate
+from models import VAE
 
 WORST = 10
+STARTS = 100  # the latents of training images
+
+
+def best_estimate(vae: VAE, x: Tensor, x_start: Tensor, beta: float) -> Tensor:
+    """Return the MAP estimate of an image `x` `(1, 32, 32)` with the least loss.
+
+    The starts are the encoder's means of `x` and of the images `x_start` `(N, 1, 32, 32)`.
+    """
+    z_init = predict(vae.encode, torch.cat([x[None], x_start]), torch.device("cpu"))
+    same = x.expand(len(z_init), -1, -1, -1)
+    _, estimates, losses = map_estimate(vae.decode, same, z_init.shape[1], beta, z_init)
+    return estimates[losses[-1].argmin()]
 
 
 def main() -> None:
@@ -30,7 +46,8 @@ def main() -> None:
     x_clean, x_noisy, beta = data.x_clean_test, data.x_noisy_test, data.noise**2
     x_estimate, _ = denoise(vae, x_noisy, beta, torch.device("cpu"))
     worst = (x_estimate - x_clean).flatten(1).square().sum(dim=1).topk(WORST).indices
-    from_clean, _ = denoise(vae, x_clean[worst], beta, torch.device("cpu"))
+    x_start = data.x_clean_train[:STARTS]
+    from_clean = torch.stack([best_estimate(vae, x, x_start, beta) for x in x_clean[worst]])
     rows = {
         "noisy": x_noisy[worst],
         "MAP": x_estimate[worst],
