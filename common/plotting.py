@@ -106,19 +106,16 @@ def loss_curves(
         history: of the training.
         terms: the terms of the loss to show, one panel each, and the labels of their axes.
     """
-    size = (PAGE_WIDTH, 1.3 + 1.3 * len(terms))
-    figure, panels = subplots(len(terms), 1, size, sharex="all")
-    for ax, (term, name) in zip(panels[:, 0], terms.items(), strict=True):
+    figure, [panels] = subplots(1, len(terms), (PAGE_WIDTH, 2.6))
+    for ax, (term, name) in zip(panels, terms.items(), strict=True):
         train, test = history["train"][term], history["test"][term]
         ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLOURS[0], label="training")
         ax.plot(np.arange(len(test)), test, "--", color=COLOURS[1], label="test")
-        ax.set(ylabel=name, xlim=(0, len(train)))
+        ax.set(xlabel="epoch", ylabel=name, xlim=(0, len(train)))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         if min(*train, *test) > 0:
             logarithmic(ax)
         ax.grid(alpha=0.25)
-    ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    figure.align_ylabels()
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 

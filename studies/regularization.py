@@ -97,7 +97,8 @@ def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str,
         "confident_share_of_draws": confident.float().mean().item(),
         "smallest_share_of_a_digit": shares.min().item(),
         "largest_share_of_a_digit": shares.max().item(),
-        "nearest_training_image": nearest_distance(drawn, data.x_clean_train).mean().item(),
+        "distance_of_draws": nearest_distance(drawn, data.x_clean_train).mean().item(),
+        "distance_of_outputs": nearest_distance(r[:DRAWS], data.x_clean_train).mean().item(),
     }
 
 
