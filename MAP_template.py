@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 def map_loss(x_noisy: Tensor, x_estimate: Tensor, z_estimate: Tensor, beta: float) -> Tensor:
     """Return equation (.4) per image, `(N,)`: sums of squares over the pixels and the latent."""
-    likelihood = (x_noisy - x_estimate).flatten(1).square().sum(dim=1)
-    prior = z_estimate.square().sum(dim=1)
-    return likelihood + beta * prior
+    squared_error = (x_noisy - x_estimate).flatten(1).square().sum(dim=1)
+    squared_norm = z_estimate.square().sum(dim=1)
+    return squared_error + beta * squared_norm
 
 
 def map_estimate(
@@ -29,7 +29,8 @@ def map_estimate(
     """Minimise equation (.4) over the latents of a batch of images.
 
     The weights of the decoder do not change and get no gradient. For noise of variance s2 and a
-    standard normal prior, equation (.4) with beta = s2 is the negative log posterior times 2 s2.
+    standard normal prior, equation (.4) with beta = s2 is, up to a constant, the negative log
+    posterior times 2 s2.
 
     Args:
         decoder: maps latents `(N, latent_size)` to images; differentiable.

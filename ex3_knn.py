@@ -7,7 +7,7 @@ import torch
 
 from common.errors import run_script
 from common.files import write_json
-from common.metrics import accuracies, confusion_matrix, neighbours, predict
+from common.metrics import accuracies, confusion_matrix, nearest_label, predict
 from common.options import make_parser, read_options
 from common.plotting import accuracy_bars, confusion_figure, save_figure
 from common.pretrained import load_or_train
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     # (a) A test image gets the label of the training image nearest to it in the latent space.
     h_train = predict(autoencoder.encode, data.x_clean_train, device)
     h_test = predict(autoencoder.encode, data.x_clean_test, device)
-    predicted = labels_train[neighbours(h_train, h_test, count=1)[:, 0]]
+    predicted = nearest_label(h_train, labels_train, h_test)
 
     # (b) By chance: a random training image has label d as often as the training set holds d.
     frequency = torch.bincount(labels_train, minlength=10) / len(labels_train)

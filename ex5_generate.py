@@ -10,7 +10,7 @@ from common.metrics import CONFIDENT, confident_digits, predict
 from common.options import make_parser, read_options
 from common.plotting import grid_figure, save_figure
 from common.pretrained import load_or_train
-from common.tables import print_table, print_where_to_explore
+from common.tables import print_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,7 +42,6 @@ def main(argv: list[str] | None = None) -> None:
     print_table((f"classifier, above {CONFIDENT}", "images", "in occupied cells"), rows)
     print_table(("digit", *range(10)), [("confident", *numbers["confident_per_digit"])])
     write_json(options.figures_dir / "ex5.json", numbers)
-    print_where_to_explore(options.figures_dir)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from common.plotting import (
     save_figure,
 )
 from common.pretrained import load_or_train
-from common.tables import fixed, print_table, print_where_to_explore
+from common.tables import fixed, print_table
 from common.training import evaluate
 from models import vae_loss
 
@@ -108,7 +108,6 @@ def main(argv: list[str] | None = None) -> None:
     prior = numbers["VAE"]["confident_share_of_prior"]
     print(f"images decoded from N(0, I) that are recognised as digits: {100 * prior:.1f} %\n")
     write_json(figures / "ex7.json", numbers)
-    print_where_to_explore(figures)
 
 
 if __name__ == "__main__":

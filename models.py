@@ -45,8 +45,8 @@ class Decoder(nn.Module):
     """Exercise 1: map a latent `h` `(N, 1, 2, 1)` to an image `r` `(N, 1, 32, 32)`, `r >= 0`.
 
     Each block is a transposed convolution, its ReLU and an upsampling that doubles the image. The
-    upsampling that doubles the width only comes last: every layer before it then has twice the
-    height that it would have otherwise, and the error is lower with the same number of weights.
+    upsampling that doubles only the width comes last, so that every earlier layer has twice the
+    height; the error is lower with as many weights.
     """
 
     def __init__(self):
@@ -102,7 +102,8 @@ class Autoencoder(nn.Module):
 class Classifier(nn.Module):
     """Exercise 4: the encoder with its last block replaced by one dense layer.
 
-    Map an image `(N, 1, 32, 32)` to logits `(N, 10)`, whose softmax are the digits' probabilities.
+    Map an image `(N, 1, 32, 32)` to logits `(N, 10)`, whose softmax gives the probabilities
+    of the digits.
     """
 
     def __init__(self):
@@ -145,7 +146,7 @@ class VariationalEncoder(nn.Module):
 
     `x_mean` and `x_std` are the mean and the log standard deviation of the latent's distribution,
     `x_out` is a sample of it; each is `(N, latent_size)`. Blocks of 4x4 pixels first
-    become channels: convolutions of 8x8 positions are fast.
+    become channels, so that the convolutions run on 8x8 positions, which is fast.
     """
 
     def __init__(self, latent_size: int):
@@ -170,9 +171,9 @@ class VariationalEncoder(nn.Module):
 class VariationalDecoder(nn.Module):
     """Exercise 7: map a latent `(N, latent_size)` to an image `(N, 1, 32, 32)` in [0, 1].
 
-    The features at 8x8 give an image and a smooth displacement of its pixels, by which it is bent,
-    as in the deforming autoencoder of Shu et al. (2018): the same digit is written with its strokes
-    in different places. The last channels become blocks of 2x2 pixels, the sub-pixel convolution of
+    The features at 8x8 give an image and a smooth displacement field that warps it, as in the
+    deforming autoencoder of Shu et al. (2018): the same digit is written with its strokes in
+    different places. The last channels become blocks of 2x2 pixels, the sub-pixel convolution of
     Shi et al. (2016).
     """
 
@@ -204,18 +205,18 @@ class VariationalDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         features = self.features(z)
         image, displacement = self.image(features), self.displacement(features)
-        return bend(image, displacement / 4)  # the image is two units wide
+        return warp(image, displacement / 4)  # a displacement of 1 is 4 of the 32 pixels
 
 
-def bend(image: Tensor, displacement: Tensor) -> Tensor:
-    """Take each pixel of `image` `(N, 1, H, W)` from another place.
+def warp(image: Tensor, displacement: Tensor) -> Tensor:
+    """Warp images `(N, 1, H, W)`: take the value of each pixel p at p + displacement(p).
 
     Args:
         image: the images; outside they are 0.
         displacement: to the right and down, `(N, 2, H, W)`; the image is two units wide.
 
     Returns:
-        The bent images `(N, 1, H, W)`, float32, resampled bilinearly.
+        The warped images `(N, 1, H, W)`, float32, resampled bilinearly.
     """
     identity = torch.eye(2, 3, device=image.device).expand(len(image), 2, 3)
     places = F.affine_grid(identity, image.shape, align_corners=False)
@@ -270,11 +271,11 @@ def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> d
 
         -log p(x|z) = D/2 log(2 pi s2) + D/2 MSE / s2        (nats)
 
-    and the negative evidence lower bound adds the KL divergence. For a fixed s2 that is
-    D / (2 s2) * (MSE + beta KL) with beta = 2 s2 / D: choosing the balance beta is choosing the
-    noise s2 that the decoder is assumed to have. Its best choice is where the derivative with
-    respect to s2 is zero, s2 = MSE: the calibrated decoder of Rybkin, Daniilidis and Levine (2021),
-    which leaves
+    and the negative evidence lower bound adds the KL divergence. For a fixed s2 that is, up to a
+    constant, D / (2 s2) * (MSE + beta KL) with beta = 2 s2 / D: choosing the balance beta is
+    choosing the noise s2 that the decoder is assumed to have. Its best choice is where the
+    derivative with respect to s2 is zero, s2 = MSE: the calibrated decoder of Rybkin, Daniilidis
+    and Levine (2021), which leaves
 
         loss = D/2 (log(2 pi MSE) + 1) + KL
 

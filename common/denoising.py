@@ -53,24 +53,22 @@ def bottleneck_metrics(
         For the ten examples and for all test images, `example` and `test`, the `image_metrics` of
         the `noisy` images, of the `output`, and of the `output for clean input`.
     """
-
-    def measure(x: Tensor, x_clean: Tensor, labels: Tensor) -> dict[str, float]:
-        return image_metrics(x, x_clean, labels, classifier, device)
-
     parts = {
         "example": (data.x_noisy_example, data.x_clean_example, data.labels_example),
         "test": (data.x_noisy_test, data.x_clean_test, data.labels_test),
     }
-    return {
-        part: {
-            "noisy": measure(x_noisy, x_clean, labels),
-            "output": measure(predict(model.reconstruct, x_noisy, device), x_clean, labels),
-            "output for clean input": measure(
-                predict(model.reconstruct, x_clean, device), x_clean, labels
-            ),
+    found = {}
+    for part, (x_noisy, x_clean, labels) in parts.items():
+        images = {
+            "noisy": x_noisy,
+            "output": predict(model.reconstruct, x_noisy, device),
+            "output for clean input": predict(model.reconstruct, x_clean, device),
         }
-        for part, (x_noisy, x_clean, labels) in parts.items()
-    }
+        found[part] = {
+            name: image_metrics(x, x_clean, labels, classifier, device)
+            for name, x in images.items()
+        }
+    return found
 
 
 def denoise(vae: VAE, x_noisy: Tensor, beta: float, device: torch.device) -> tuple[Tensor, Tensor]:

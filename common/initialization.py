@@ -54,7 +54,7 @@ def init_weights(model: nn.Module, x: Tensor, latent_mean: float = 2.0) -> None:
     The VAE's means start with the prior's spread and its standard deviations at about a third of
     that, so that the latent carries information from the first step on. From PyTorch's default
     initialisation the VAE ignores its latent: the KL divergence falls to 0 and stays there. No
-    image is bent at first.
+    image is warped at first.
     """
     if isinstance(model, Autoencoder):
         encoder, decoder = model.encoder.layers, model.decoder.layers

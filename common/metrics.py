@@ -5,16 +5,12 @@ Labels are int64 tensors `(N,)`; latents are float32 `(N, latent_size)`.
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.dataset import Dataset
-
-if TYPE_CHECKING:
-    from sklearn.neighbors import NearestNeighbors
 
 BATCH_SIZE = 500
 CONFIDENT = 0.9  # the probability above which the classifier counts as confident
@@ -37,17 +33,21 @@ def psnr(x: Tensor, reference: Tensor) -> float:
     return decibel(F.mse_loss(x, reference).item())
 
 
-def fit_neighbours(h: Tensor, count: int) -> "NearestNeighbors":
-    """Return a search for the `count` points of `h` nearest to a point."""
+def neighbours(h_reference: Tensor, h: Tensor | None, count: int) -> Tensor:
+    """Return the indices of the `count` points of `h_reference` nearest to each of `h`.
+
+    None stands for `h_reference` itself; then a point is not one of its neighbours.
+    """
     from sklearn.neighbors import NearestNeighbors  # takes seconds to import
 
-    return NearestNeighbors(n_neighbors=count).fit(h.numpy())
-
-
-def neighbours(h_reference: Tensor, h: Tensor, count: int) -> Tensor:
-    """Return the indices of the `count` points of `h_reference` nearest to each of `h`."""
-    found = fit_neighbours(h_reference, count).kneighbors(h.numpy(), return_distance=False)
+    search = NearestNeighbors(n_neighbors=count).fit(h_reference.numpy())
+    found = search.kneighbors(None if h is None else h.numpy(), return_distance=False)
     return torch.from_numpy(found)
+
+
+def nearest_label(h_train: Tensor, labels_train: Tensor, h: Tensor) -> Tensor:
+    """Exercise 3: return the label of the point of `h_train` nearest to each of `h`, `(N,)`."""
+    return labels_train[neighbours(h_train, h, count=1)[:, 0]]
 
 
 def separation(h: Tensor, labels: Tensor, count: int = 10) -> Tensor:
@@ -55,8 +55,8 @@ def separation(h: Tensor, labels: Tensor, count: int = 10) -> Tensor:
 
     The point is not one of its `count` neighbours.
     """
-    nearest = fit_neighbours(h, count).kneighbors(return_distance=False)
-    same = (labels[torch.from_numpy(nearest)] == labels[:, None]).float().mean(dim=1)
+    nearest = neighbours(h, None, count)
+    same = (labels[nearest] == labels[:, None]).float().mean(dim=1)
     return torch.stack([same[labels == digit].mean() for digit in range(10)])
 
 
@@ -112,7 +112,7 @@ def describe_latent_space(
     h_train = predict(model.encode, data.x_clean_train, device)
     h = predict(model.encode, data.x_clean_test, device)
     h_sample = predict(sample, data.x_clean_test, device)
-    predicted = data.labels_train[neighbours(h_train, h, count=1)[:, 0]]
+    predicted = nearest_label(h_train, data.labels_train, h)
     found = accuracies(confusion_matrix(data.labels_test, predicted))
     return {
         **{f"knn_{name}": value for name, value in found.items()},

@@ -40,12 +40,11 @@ seed_number = number(int, 0, 2**31 - 1)
 def device(text: str) -> torch.device:
     """Parse an option's value, a device of this machine; `auto` is the GPU where there is one."""
     if text == "auto":
-        found = (
-            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        )
-        return found or torch.device("cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(text)
+        if chosen.type not in ("cpu", "cuda"):  # nothing else has been tried
+            raise RuntimeError
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
         raise ArgumentTypeError(f"{text} is not a device of this machine; try auto") from error
@@ -86,18 +85,18 @@ def make_parser(description: str, trains: bool = False, noise: bool = False) -> 
     add("--limit", type=whole_number, metavar="N", help="use only the first N training images")
     add("--checkpoint-dir", type=Path, default=CHECKPOINT_DIR, help="folder of trained models")
     add("--figures-dir", type=Path, default=FIGURES_DIR, help="folder of figures and numbers")
-    add("--device", type=device, default="auto", help="auto, cpu, cuda or mps")
+    add("--device", type=device, default="auto", help="auto (default), cpu or cuda")
     if noise:
-        add("--noise", type=positive, help="standard deviation of the noise; pixels are in [0, 1]")
+        add("--noise", type=positive, help="standard deviation (default 0.25) on pixels in [0, 1]")
     if trains:
         group = parser.add_argument_group("training")
         either, add = group.add_mutually_exclusive_group().add_argument, group.add_argument
         either("--retrain", action="store_true", help="train anew and replace the checkpoint")
         either("--resume", action="store_true", help="continue an interrupted training")
-        add("--epochs", type=whole_number)
-        add("--batch-size", type=whole_number)
-        add("--lr", type=positive, help="the highest learning rate of the schedule")
-        add("--seed", type=seed_number, help="of the initial weights and the order of the images")
+        add("--epochs", type=whole_number, help="(default: the recipe's)")
+        add("--batch-size", type=whole_number, help="(default: the recipe's)")
+        add("--lr", type=positive, help="largest learning rate (default: the recipe's)")
+        add("--seed", type=seed_number, help="of all random numbers of the training (default 0)")
         add(
             "--precision",
             choices=PRECISIONS,

@@ -1,7 +1,6 @@
 """Tables, the same on the terminal and in Markdown."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 
 def format_table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
@@ -27,15 +26,10 @@ def fixed(values: Sequence[float | None], digits: int = 2, factor: float = 1) ->
 
 
 def print_image_metrics(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-    """Print `metrics.image_metrics` by the part of the data and by how the images were made."""
+    """Print `denoising.image_metrics` by the part of the data and by how the images were made."""
     rows = [
         (f"{part}, {name}", f"{row['mse']:.5f}", *fixed((row["psnr"], row["right_digit"])))
         for part, images in parts.items()
         for name, row in images.items()
     ]
     print_table(("images", "MSE", "PSNR (dB)", "right digit (%)"), rows)
-
-
-def print_where_to_explore(figures: Path) -> None:
-    """Print where the page of `report.explorer` is, and the command that builds it."""
-    print(f"explore: {figures / 'explorer.html'} (make explorer builds it)")

@@ -9,14 +9,14 @@ from the clean image. The other is how far noise moves the estimate; for an idea
 they did not add up to it, and the number of dimensions would not explain the second if it differed
 from the ideal one. Where it differs, the median over the images shows whether a few cause that.
 
-The yardsticks are non-local means and total variation with the settings that are best on training
+The baselines are non-local means and total variation with the settings that are best on training
 images, at each noise level, and a network of six convolutions of 24 filters, trained on noisy and
 clean training images at each noise level for two epochs. Writes error_split.json and
 error_split.png beside this file. About 20 minutes on two cores.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -45,13 +45,13 @@ STRENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8, 1.0)  # times the noise, of both classical
 PATCHES = (3, 5, 7)  # of non-local means
 
 
-def all_images(denoiser: object, x: Tensor, **settings: float) -> Tensor:
+def all_images(denoiser: Callable[..., np.ndarray], x: Tensor, **settings: float) -> Tensor:
     """Return the images `x` `(N, 1, 32, 32)` denoised one by one and clipped to [0, 1]."""
     images = [denoiser(image, **settings).clip(0, 1) for image in x[:, 0].numpy()]
     return torch.from_numpy(np.stack(images))[:, None].float()
 
 
-def classical(noise: float) -> dict[str, list[tuple[object, dict]]]:
+def classical(noise: float) -> dict[str, list[tuple[Callable[..., np.ndarray], dict]]]:
     """Return what is tried of both classical denoisers."""
     nl_means = [
         (

@@ -6,7 +6,7 @@ trains the recipe of vae2 with five weights and three seeds, for 4 epochs on all
 and the weights 0.1 and 1 also
 
 - for 30 epochs, as the recipe does, and
-- for 24 epochs on 10,000 training images, which takes as many steps as 4 on all,
+- for 24 epochs on 10,000 training images, which takes about as many steps as 4 on all,
 
 and the weight 1 also without weight decay, for 4 epochs on all training images. It measures the
 loss, whose own weight is 1, on test images and on as many training images. Where a lighter weight

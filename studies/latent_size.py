@@ -5,8 +5,8 @@
 trains the VAE with 16 latents by the recipe of vae2, and compares it with the committed vae2 and
 vae16 on the test images: the error at the mean, and the first 1,000 images with noise after the
 bottleneck and after the MAP estimate. The number of latents would not be the reason if the recipe
-of vae2 left 16 latents as far behind as two. Writes latent_size.json beside this file. About 20
-minutes on two cores.
+of vae2 left 16 latents as far behind as two. Writes latent_size.json beside this file. About 15
+minutes on one core.
 """
 
 from dataclasses import replace

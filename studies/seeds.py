@@ -21,7 +21,7 @@ from common.denoising import denoise, image_metrics
 from common.errors import run_script
 from common.files import CHECKPOINT_DIR, write_json
 from common.grid import decode_grid
-from common.metrics import confident_digits, neighbours, predict
+from common.metrics import confident_digits, nearest_label, predict
 from common.options import data_parser
 from common.pretrained import load_model, load_or_train
 from common.tables import fixed, print_table
@@ -45,7 +45,7 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
         found[f"{name}, mse"] = F.mse_loss(r, x).item()
     for name in ("autoencoder", "vae2"):
         h_train, h = (predict(models[name].encode, i, cpu) for i in (data.x_clean_train, x))
-        right = data.labels_train[neighbours(h_train, h, count=1)[:, 0]] == labels
+        right = nearest_label(h_train, data.labels_train, h) == labels
         found[f"{name}, nearest neighbour, %"] = 100 * right.float().mean().item()
         images = decode_grid(models[name], h, labels, cpu).images
         confident, digit = confident_digits(classifier, images, cpu)

@@ -20,7 +20,7 @@ from torch import nn
 from common.dataset import NOISE, Dataset, load_mnist
 from common.denoising import denoise
 from common.errors import run_script
-from common.metrics import neighbours, predict, psnr
+from common.metrics import nearest_label, predict, psnr
 from common.options import data_parser, positive, whole_number
 from common.training import PRECISIONS, RECIPES, fit
 from models import VAE, Autoencoder, vae_loss
@@ -113,7 +113,7 @@ def main() -> None:
         h, h_train = (
             predict(model.encode, x, cpu) for x in (split.x_clean_test, split.x_clean_train)
         )
-        right = split.labels_train[neighbours(h_train, h, count=1)[:, 0]] == split.labels_test
+        right = nearest_label(h_train, split.labels_train, h) == split.labels_test
         result += f", 1-NN {100 * right.float().mean():.1f} %"
     elif options.name.startswith("vae"):
         x = split.x_clean_test

@@ -60,7 +60,7 @@ def main() -> None:
         "image": worst.tolist(),
         "label": data.labels_test[worst].tolist(),
         "psnr": psnr(x_estimate[worst], x_clean[worst]),
-        "psnr_from_clean": psnr(from_clean, x_clean[worst]),
+        "psnr_of_each_from_clean": list(map(psnr, from_clean, x_clean[worst])),
     }
     write_json(path.with_suffix(".json"), numbers)
 

@@ -17,11 +17,14 @@ from common.tables import fixed
 from common.training import RECIPES
 from MAP_template import map_estimate
 from studies import (
+    augmentation,
     bench,
     beta,
     error_split,
     filters,
     initialization,
+    kl_weights,
+    regularization,
     seeds,
     worst_images,
 )
@@ -32,6 +35,50 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def numbers(name):
     return json.loads((ROOT / f"{name}.json").read_text())
+
+
+def test_the_augmentations_begin_with_the_committed_models():
+    runs = numbers("studies/augmentation")
+    names = ("epochs", "weight_decay", "augment", "seed")
+    found = {tuple(run[name] for name in names): run for run in runs}
+    assert list(found) == [(*s, seed) for s in augmentation.SETTINGS for seed in augmentation.SEEDS]
+    for name, json_name in (("classifier", "ex4"), ("classifier_augmented", "ex4_augmented")):
+        recipe, test = RECIPES[name], numbers(f"figures/{json_name}")["test"]
+        run = found[recipe.epochs, recipe.weight_decay, recipe.augment, 0]
+        assert run["accuracy_test"] == pytest.approx(test["accuracy"], abs=0.011)
+        assert run["cross_entropy_test"] == pytest.approx(test["cross_entropy"], rel=1e-3)
+
+
+def test_the_weights_of_the_kl_divergence():
+    found = numbers("studies/kl_weights")
+    names = (*kl_weights.NAMES, "seed")
+    settings = [tuple(run[name] for name in names) for run in found["runs"]]
+    assert settings == [(*s, seed) for s in kl_weights.SETTINGS for seed in kl_weights.SEEDS]
+    for row, mean in zip(found["means"], kl_weights.average(found["runs"]), strict=True):
+        assert row == pytest.approx(mean, rel=1e-4)
+    recipe = (60_000, RECIPES["vae2"].epochs, RECIPES["vae2"].weight_decay, 1.0, 0)
+    committed, run = numbers("figures/ex7")["VAE"], found["runs"][settings.index(recipe)]
+    for name in ("mse", "kl", "knn_accuracy"):
+        assert run[name] == pytest.approx(committed[name], rel=1e-3), name
+
+
+def test_the_regularization_is_compared_with_the_committed_models():
+    found, ex7 = numbers("studies/regularization")["models"], numbers("figures/ex7")
+    for name, of_ex7 in (("autoencoder of exercise 1", "autoencoder"), ("VAE", "VAE")):
+        for key in ("mse", "knn_accuracy"):
+            assert found[name][0][key] == pytest.approx(ex7[of_ex7][key], rel=2e-3), (name, key)
+    assert {len(found[name]) for name in regularization.LOSSES} == {len(regularization.SEEDS)}
+
+
+def test_the_latent_sizes_are_those_of_the_committed_models():
+    found = numbers("studies/latent_size")
+    ex8, first = numbers("figures/ex8")["bottleneck"]["test"], numbers("figures/ex8")["test_1000"]
+    mse = found["2 latents, recipe of vae2"]["mse"]
+    assert mse == pytest.approx(numbers("figures/ex7")["VAE"]["mse"], rel=1e-3)
+    ours = found["16 latents, recipe of vae16"]
+    assert ours["mse"] == pytest.approx(ex8["output for clean input"]["mse"], rel=1e-3)
+    for name in ("bottleneck", "MAP"):
+        assert ours[name] == pytest.approx(first[name]["psnr"], abs=0.03)
 
 
 def test_the_initialisations():

@@ -9,7 +9,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 import models
 from common.initialization import init_weights
-from models import VAE, bend, reparameterize, standardize_latent, vae_loss
+from models import VAE, reparameterize, standardize_latent, vae_loss, warp
 
 
 def distribution(rows=5, size=3):
@@ -133,15 +133,15 @@ def test_a_standardized_latent_gives_the_same_images_at_a_smaller_kl_divergence(
     torch.testing.assert_close(second_moment, torch.ones(3), atol=1e-5, rtol=0)
 
 
-def test_an_image_is_bent_by_its_displacement():
+def test_an_image_is_warped_by_its_displacement():
     image = torch.rand(2, 1, 32, 32)
     nothing = torch.zeros(2, 2, 32, 32)
-    torch.testing.assert_close(bend(image, nothing), image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(warp(image, nothing), image, atol=1e-5, rtol=0)
     right = nothing.clone()
     right[:, 0] = 2 * 3 / 32  # three of 32 pixels, where the image is two units wide
-    bent = bend(image, right)
-    torch.testing.assert_close(bent[..., :29], image[..., 3:], atol=1e-5, rtol=0)
-    assert (bent[..., 29:].abs() < 1e-5).all()  # nothing is outside
+    warped = warp(image, right)
+    torch.testing.assert_close(warped[..., :29], image[..., 3:], atol=1e-5, rtol=0)
+    assert (warped[..., 29:].abs() < 1e-5).all()  # nothing is outside
 
 
 def test_every_weight_learns_from_the_first_step(digits):
