@@ -43,7 +43,7 @@ def lines_figure(lines: Sequence[dict], images: Sequence[torch.Tensor]) -> Figur
             line["digits"], line["probabilities"], COLOURS, strict=False
         ):
             bottom.plot(values, "o-", color=colour, markersize=3, label=f"digit {digit}")
-        bottom.set(ylim=(-0.05, 1.05), xticks=[], ylabel="probability")
+        bottom.set(ylim=(-0.05, 1.05), xticks=[], yticks=[0, 1], ylabel="probability")
         bottom.plot([], [], "k:", label="distance")
         bottom.legend(loc="center left", bbox_to_anchor=(1.1, 0.5))
         right = bottom.twinx()

@@ -59,9 +59,9 @@ def filters_figure(runs: Sequence[dict]) -> Figure:
     """Plot the share of wrong images against the number of filters."""
     figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.7, 2.8))
     filters = [run["filters"] for run in runs]
-    for part, colour in (("train", COLOURS[0]), ("test", COLOURS[1])):
+    for part, name, colour in (("train", "training", COLOURS[0]), ("test", "test", COLOURS[1])):
         wrong = [100 - run[f"accuracy_{part}"] for run in runs]
-        ax.plot(filters, wrong, "o-", color=colour, markersize=4, label=part)
+        ax.plot(filters, wrong, "o-", color=colour, markersize=4, label=name)
     ax.set(xlabel="filters in every convolution", ylabel="wrong (%)", yscale="log", xscale="log")
     ax.set_xticks(filters, [str(n) for n in filters])
     ax.minorticks_off()

@@ -29,7 +29,7 @@ from common.files import write_json
 from common.grid import decode_grid, grid_points, prior_quantiles
 from common.metrics import confident_digits, nearest_label, predict
 from common.options import data_parser
-from common.plotting import PAGE_WIDTH, latent_scatter, save_figure, subplots, tile
+from common.plotting import PAGE_WIDTH, digit_legend, latent_scatter, save_figure, subplots, tile
 from common.pretrained import load_model
 from common.tables import fixed, print_table
 from common.training import RECIPES, fit
@@ -107,7 +107,7 @@ def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str,
 
 def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
     """Draw for each model the images at the prior's quantiles and the latents of test images."""
-    size = (PAGE_WIDTH, PAGE_WIDTH * 2 / len(models))
+    size = (PAGE_WIDTH, PAGE_WIDTH * 2 / len(models) + 0.2)
     figure, axes = subplots(2, len(models), size)
     q = prior_quantiles()
     for (top, bottom), (name, model) in zip(axes.T, models.items(), strict=True):
@@ -118,6 +118,7 @@ def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
         top.set_title(name, size=9)
         latent_scatter(bottom, latents.h_test, data.labels_test)
         bottom.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", xlabel="", ylabel="")
+    digit_legend(figure, loc="outside lower center", ncols=10)
     return figure
 
 

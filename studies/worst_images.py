@@ -51,7 +51,7 @@ def main() -> None:
     rows = {
         "noisy": x_noisy[worst],
         "MAP": x_estimate[worst],
-        "MAP of clean": from_clean,
+        "MAP from clean": from_clean,
         "clean": x_clean[worst],
     }
     path = Path(__file__).resolve()
