@@ -238,7 +238,7 @@ def find_collapse(model: nn.Module, x: Tensor) -> str | None:
         h, x_std = model.encoder.layers(x).chunk(2, dim=1)
         kl = kl_divergence(h, x_std).mean(dim=0)
         if (kl > INACTIVE_UNIT_KL).sum() < 2:
-            return "the decoder ignores the latent units but one at most: their KL divergence is 0"
+            return "the decoder uses fewer than two latent units: the others have no KL divergence"
         output = model.decode(h)
     elif isinstance(model, Autoencoder):
         h = model.encode(x)
