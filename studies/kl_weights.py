@@ -19,7 +19,7 @@ has a lower loss, it is
 The claim that a heavier KL divergence costs reconstruction and widens the encoder's distributions
 would be refuted by an error or a deviation that falls. If weight decay were why the latents are too
 large before they are standardized, their second moments would be nearer to 1 without it. Writes
-kl_weights.json beside this file. About 75 minutes on two cores.
+kl_weights.json beside this file. About an hour on two cores.
 """
 
 import statistics
