@@ -26,7 +26,7 @@ def map_estimate(
     lr: float = 0.2,
     anneal: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Minimise equation (.4) over the latents of a batch of images.
+    """Minimize equation (.4) over the latents of a batch of images.
 
     The weights of the decoder do not change and get no gradient. For noise of variance s2 and a
     standard normal prior, equation (.4) with beta = s2 is, up to a constant, the negative log

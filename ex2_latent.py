@@ -1,4 +1,4 @@
-"""Exercise 2: the latent space of the test images, coloured by digit.
+"""Exercise 2: the latent space of the test images, colored by digit.
 
 Writes ex2_latent and ex2.json.
 """
@@ -41,9 +41,9 @@ def main(argv: list[str] | None = None) -> None:
         for digit in range(10)
     ]
     rows.append(("mean", *fixed((sum(share) / 10, *clipped_all), digits=1, factor=100)))
-    print_table(("digit", "neighbours alike (%)", "h1 clipped (%)", "h2 clipped (%)"), rows)
+    print_table(("digit", "neighbors alike (%)", "h1 clipped (%)", "h2 clipped (%)"), rows)
     numbers = {
-        "same_label_share_of_10_neighbours": share,
+        "same_label_share_of_10_neighbors": share,
         "mean_squared_difference_of_mean_images": differences.tolist(),
         "mean_pixel_per_digit": mean_images.mean(dim=1).tolist(),
         "clipped_share_per_digit": clipped,

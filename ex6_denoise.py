@@ -6,7 +6,7 @@ Writes ex6_denoising, ex6_latent and ex6.json.
 from common.denoising import bottleneck_metrics
 from common.errors import run_script
 from common.files import write_json
-from common.metrics import neighbours, predict
+from common.metrics import neighbors, predict
 from common.options import make_parser, read_options
 from common.plotting import image_rows, moved_figure, save_figure
 from common.pretrained import load_or_train
@@ -36,10 +36,10 @@ def main(argv: list[str] | None = None) -> None:
     h_noisy = predict(autoencoder.encode, data.x_noisy_test, device)
     figure = moved_figure({"clean": h, "noisy": h_noisy}, data.labels_test)
     save_figure(figure, figures / "ex6_latent")
-    near = data.labels_test[neighbours(h, h_noisy, count=10)]
+    near = data.labels_test[neighbors(h, h_noisy, count=10)]
     alike = (near == data.labels_test[:, None]).float().mean().item()
-    print(f"clean neighbours of a noisy latent with the same digit: {100 * alike:.2f} %\n")
-    numbers = {"noise": data.noise, **numbers, "same_label_share_of_10_clean_neighbours": alike}
+    print(f"clean neighbors of a noisy latent with the same digit: {100 * alike:.2f} %\n")
+    numbers = {"noise": data.noise, **numbers, "same_label_share_of_10_clean_neighbors": alike}
     write_json(figures / "ex6.json", numbers)
 
 

@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = [(name, *fixed(values, digits=0)) for name, values in accuracy.items()]
     print_table(("1-NN (%)", *range(10)), rows)
     prior = numbers["VAE"]["confident_share_of_prior"]
-    print(f"images decoded from N(0, I) that are recognised as digits: {100 * prior:.1f} %\n")
+    print(f"images decoded from N(0, I) that are recognized as digits: {100 * prior:.1f} %\n")
     write_json(figures / "ex7.json", numbers)
 
 

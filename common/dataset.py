@@ -83,7 +83,7 @@ class Dataset:
 
 
 def resize(images: Tensor) -> Tensor:
-    """Resize grey images `(N, height, width)` bilinearly to float32 `(N, 1, 32, 32)`."""
+    """Resize gray images `(N, height, width)` bilinearly to float32 `(N, 1, 32, 32)`."""
     return F.interpolate(images[:, None].float(), size=IMAGE_SIZE, mode="bilinear")
 
 

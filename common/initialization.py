@@ -1,4 +1,4 @@
-"""Data-dependent initialisation of the networks (Mishkin and Matas, 2016)."""
+"""Data-dependent initialization of the networks (Mishkin and Matas, 2016)."""
 
 from collections.abc import Iterable
 
@@ -14,9 +14,9 @@ def lsuv_init(
     x: Tensor,
     targets: dict[nn.Module, tuple[Tensor | float, Tensor | float]],
 ) -> Tensor:
-    """Initialise `layers` in place so that their outputs have given means and deviations.
+    """Initialize `layers` in place so that their outputs have given means and deviations.
 
-    Layer-sequential unit-variance initialisation: orthogonal weights are scaled and biases shifted,
+    Layer-sequential unit-variance initialization: orthogonal weights are scaled and biases shifted,
     layer by layer, until every channel of the output has mean 0 and standard deviation 1 over the
     images `x`.
 
@@ -45,7 +45,7 @@ def lsuv_init(
 
 
 def init_weights(model: nn.Module, x: Tensor, latent_mean: float = 2.0) -> None:
-    """Initialise `model` from training images `x` `(N, 1, 32, 32)`.
+    """Initialize `model` from training images `x` `(N, 1, 32, 32)`.
 
     Both halves of the autoencoder end in a ReLU, and a value that it clips carries no information
     and no gradient. So the latent starts at a mean of `latent_mean` standard deviations, and the
@@ -53,7 +53,7 @@ def init_weights(model: nn.Module, x: Tensor, latent_mean: float = 2.0) -> None:
 
     The VAE's means start with the prior's spread and its standard deviations at about a third of
     that, so that the latent carries information from the first step on. From PyTorch's default
-    initialisation the VAE ignores its latent: the KL divergence falls to 0 and stays there. No
+    initialization the VAE ignores its latent: the KL divergence falls to 0 and stays there. No
     image is warped at first.
     """
     if isinstance(model, Autoencoder):

@@ -33,10 +33,10 @@ def psnr(x: Tensor, reference: Tensor) -> float:
     return decibel(F.mse_loss(x, reference).item())
 
 
-def neighbours(h_reference: Tensor, h: Tensor | None, count: int) -> Tensor:
+def neighbors(h_reference: Tensor, h: Tensor | None, count: int) -> Tensor:
     """Return the indices of the `count` points of `h_reference` nearest to each of `h`.
 
-    None stands for `h_reference` itself; then a point is not one of its neighbours.
+    None stands for `h_reference` itself; then a point is not one of its neighbors.
     """
     from sklearn.neighbors import NearestNeighbors  # takes seconds to import
 
@@ -47,15 +47,15 @@ def neighbours(h_reference: Tensor, h: Tensor | None, count: int) -> Tensor:
 
 def nearest_label(h_train: Tensor, labels_train: Tensor, h: Tensor) -> Tensor:
     """Exercise 3: return the label of the point of `h_train` nearest to each of `h`, `(N,)`."""
-    return labels_train[neighbours(h_train, h, count=1)[:, 0]]
+    return labels_train[neighbors(h_train, h, count=1)[:, 0]]
 
 
 def separation(h: Tensor, labels: Tensor, count: int = 10) -> Tensor:
-    """Return per digit the mean share of a point's nearest neighbours with its label, `(10,)`.
+    """Return per digit the mean share of a point's nearest neighbors with its label, `(10,)`.
 
-    The point is not one of its `count` neighbours.
+    The point is not one of its `count` neighbors.
     """
-    nearest = neighbours(h, None, count)
+    nearest = neighbors(h, None, count)
     same = (labels[nearest] == labels[:, None]).float().mean(dim=1)
     return torch.stack([same[labels == digit].mean() for digit in range(10)])
 

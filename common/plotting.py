@@ -20,9 +20,9 @@ from common.grid import LATENT_UNITS, DecodedGrid, grid_points, prior_radii
 from common.metrics import psnr
 
 PAGE_WIDTH = 6.3  # inches of text on an A4 page
-COLOURS = matplotlib.color_sequences["petroff10"]  # ten that colour-blind readers tell apart
+COLORS = matplotlib.color_sequences["petroff10"]  # ten that color-blind readers tell apart
 # Digits that lie close to each other in a latent space, 3, 5 and 8 or 4, 7 and 9, differ most.
-DIGIT_COLOURS = [COLOURS[i] for i in (8, 3, 5, 0, 4, 1, 7, 6, 2, 9)]
+DIGIT_COLORS = [COLORS[i] for i in (8, 3, 5, 0, 4, 1, 7, 6, 2, 9)]
 VAE_TERMS = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
 ENLARGED = (0.025, 0.975)  # quantiles of each axis that limit a scatter plot's second view
 
@@ -109,8 +109,8 @@ def loss_curves(
     figure, [panels] = subplots(1, len(terms), (PAGE_WIDTH, 2.6))
     for ax, (term, name) in zip(panels, terms.items(), strict=True):
         train, test = history["train"][term], history["test"][term]
-        ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLOURS[0], label="training")
-        ax.plot(np.arange(len(test)), test, "--", color=COLOURS[1], label="test")
+        ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLORS[0], label="training")
+        ax.plot(np.arange(len(test)), test, "--", color=COLORS[1], label="test")
         ax.set(xlabel="epoch", ylabel=name, xlim=(0, len(train)))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         if min(*train, *test) > 0:
@@ -126,20 +126,20 @@ def latent_scatter(
     labels: Tensor,
     axis_names: tuple[str, str] = LATENT_UNITS,
 ) -> None:
-    """Plot latents `(N, 2)` coloured by label; `digit_legend` adds the legend."""
+    """Plot latents `(N, 2)` colored by label; `digit_legend` adds the legend."""
     order = np.random.default_rng(0).permutation(len(h))  # no digit covers the others
-    colours = [DIGIT_COLOURS[label] for label in labels[order]]
+    colors = [DIGIT_COLORS[label] for label in labels[order]]
     size = min(12, 20_000 / len(h))
-    ax.scatter(*h[order].T.numpy(), s=size, c=colours, linewidths=0, alpha=0.6, rasterized=True)
-    for digit, colour in enumerate(DIGIT_COLOURS):
-        ax.scatter([], [], s=25, color=colour, label=str(digit))
+    ax.scatter(*h[order].T.numpy(), s=size, c=colors, linewidths=0, alpha=0.6, rasterized=True)
+    for digit, color in enumerate(DIGIT_COLORS):
+        ax.scatter([], [], s=25, color=color, label=str(digit))
     ax.set(xlabel=axis_names[0], ylabel=axis_names[1])
 
 
 def latent_figure(
     h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS, prior: bool = False
 ) -> Figure:
-    """Exercises 2 and 7b: plot latents `(N, 2)` coloured by label; once more, enlarged.
+    """Exercises 2 and 7b: plot latents `(N, 2)` colored by label; once more, enlarged.
 
     The second view extends from a little below the 2.5 % to the 97.5 % quantile of each axis, with
     each digit written at its median. With `prior`, also draw circles of `prior_radii` in the first.
@@ -186,11 +186,11 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
     """
     figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.7, 2.9))
     for number, (name, losses) in enumerate(runs.items()):
-        iteration, colour = np.arange(1, len(losses) + 1), COLOURS[number]
+        iteration, color = np.arange(1, len(losses) + 1), COLORS[number]
         if number == 0:
-            ax.plot(iteration, losses, color=colour, linewidth=0.5, alpha=0.5)
+            ax.plot(iteration, losses, color=color, linewidth=0.5, alpha=0.5)
         mean, style = losses.mean(dim=1), ("-", "--")[number]
-        ax.plot(iteration, mean, style, color=colour, linewidth=2, label=name)
+        ax.plot(iteration, mean, style, color=color, linewidth=2, label=name)
     ax.set(xlabel="iteration", ylabel="MAP loss per image")
     logarithmic(ax)
     ax.grid(alpha=0.25)
@@ -211,7 +211,7 @@ def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: floa
     for bar, (name, values) in enumerate(accuracies.items()):
         place = np.arange(10) + width * (bar + 0.5) - 0.4
         heights = [value or 0 for value in values]
-        ax.bar(place, heights, width, color=COLOURS[bar], edgecolor="white", label=name)
+        ax.bar(place, heights, width, color=COLORS[bar], edgecolor="white", label=name)
     ax.axhline(chance, color="black", linestyle="--", linewidth=1, label="chance")
     ax.set(xlabel="digit", ylabel="correct (%)", xticks=range(10), ylim=(0, 100))
     figure.legend(loc="outside upper center", ncols=3)
@@ -226,15 +226,15 @@ def confusion_figure(confusion: Tensor) -> Figure:
     for i in range(10):
         for j in range(10):
             if confusion[i, j]:
-                colour = "white" if share[i, j] > 65 else "black"
-                ax.text(j, i, int(confusion[i, j]), ha="center", va="center", color=colour, size=7)
+                color = "white" if share[i, j] > 65 else "black"
+                ax.text(j, i, int(confusion[i, j]), ha="center", va="center", color=color, size=7)
     ax.set(xlabel="classified as", ylabel="digit", xticks=range(10), yticks=range(10))
     figure.colorbar(image, label="share of the digit's images (%)", shrink=0.9)
     return figure
 
 
 def decoded_images(ax: Axes, grid: DecodedGrid) -> None:
-    """Plot the images of a grid, each centred at the latent that it is decoded from.
+    """Plot the images of a grid, each centered at the latent that it is decoded from.
 
     The axes end where the images do.
     """

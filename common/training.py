@@ -14,7 +14,7 @@ from common.dataset import Dataset
 from common.distributed import all_gather, progress, rank, world_size, wrap_ddp
 from common.initialization import init_weights
 
-# A loss takes (model, images, labels) and returns its named terms; "loss" is minimised.
+# A loss takes (model, images, labels) and returns its named terms; "loss" is minimized.
 Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 History = dict[str, dict[str, list[float]]]
 

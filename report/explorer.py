@@ -23,7 +23,7 @@ from common.errors import run_script
 from common.files import PROJECT, atomic_write
 from common.metrics import predict, psnr
 from common.options import make_parser, read_options
-from common.plotting import DIGIT_COLOURS
+from common.plotting import DIGIT_COLORS
 from common.pretrained import load_or_train
 from MAP_template import map_estimate, map_loss
 from models import VAE
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
         load_or_train(name, data, folder, CPU)[0] for name in ("autoencoder", "vae2", "vae16")
     )
     content = {
-        "colours": [to_hex(colour) for colour in DIGIT_COLOURS],
+        "colors": [to_hex(color) for color in DIGIT_COLORS],
         "labels": base64_of(data.labels_test.numpy().astype("u1")),
         "images": sprite(data.x_clean_test[:NEAREST_OF]),
         "planes": {

@@ -221,7 +221,7 @@ def bench_epoch(data_dir: Path) -> dict:
 
 
 def bench_to_mse(data_dir: Path) -> dict:
-    """Time the way to the course's error, initialisation and evaluations included, per seed."""
+    """Time the way to the course's error, initialization and evaluations included, per seed."""
     runs: dict[str, list[dict]] = {"course": [], "quick": []}
     for seed in range(REPEATS):
         runs["course"].append(measure(course_to_mse, data_dir, seed))
@@ -324,7 +324,7 @@ def tables(results: dict) -> str:
         ),
         "One epoch of the autoencoder, 60,000 images:",
         medians(results["epoch"]),
-        f"Time until the test error of the autoencoder is {COURSE_MSE}, initialisation and "
+        f"Time until the test error of the autoencoder is {COURSE_MSE}, initialization and "
         "evaluations included; `quick` is our schedule "
         f"`--epochs {QUICK['epochs']} --batch-size {QUICK['batch_size']}`:",
         format_table(

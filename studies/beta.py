@@ -20,7 +20,7 @@ from common.errors import run_script
 from common.files import write_json
 from common.metrics import psnr
 from common.options import data_parser
-from common.plotting import COLOURS, PAGE_WIDTH, save_figure, subplots
+from common.plotting import COLORS, PAGE_WIDTH, save_figure, subplots
 from common.pretrained import load_model
 from common.tables import print_table
 from MAP_template import map_estimate
@@ -34,10 +34,10 @@ def beta_figure(sweeps: Sequence[dict]) -> Figure:
     """Plot the PSNR against beta, in units of the noise variance."""
     figure, axes = subplots(1, len(NOISE_LEVELS), size=(PAGE_WIDTH, 2.4))
     for ax, noise in zip(axes[0], NOISE_LEVELS, strict=True):
-        for start, style, colour in zip(STARTS, ("o-", "s--"), COLOURS, strict=False):
+        for start, style, color in zip(STARTS, ("o-", "s--"), COLORS, strict=False):
             (values,) = (s["psnr"] for s in sweeps if (s["noise"], s["start"]) == (noise, start))
             label = f"from the {start}" if start == "encoder" else f"from {start}"
-            ax.plot(FACTORS, values, style, color=colour, markersize=3, linewidth=1, label=label)
+            ax.plot(FACTORS, values, style, color=color, markersize=3, linewidth=1, label=label)
         ax.axvline(1, color="black", linestyle=":", linewidth=1)
         ax.set(title=f"noise {noise:g}", xlabel=r"$\beta\,/\,s^2$", xscale="log")
         ax.grid(alpha=0.25)

@@ -20,7 +20,7 @@ from common.errors import run_script
 from common.files import write_json
 from common.metrics import predict
 from common.options import data_parser
-from common.plotting import COLOURS, PAGE_WIDTH, save_figure, tile
+from common.plotting import COLORS, PAGE_WIDTH, save_figure, tile
 from common.pretrained import load_model
 from studies.regularization import nearest_distance
 
@@ -39,10 +39,10 @@ def lines_figure(lines: Sequence[dict], images: Sequence[torch.Tensor]) -> Figur
         top.set(yticks=[], aspect="auto")
         top.spines[:].set_visible(False)
         top.tick_params(bottom=False, labelbottom=False)
-        for digit, values, colour in zip(
-            line["digits"], line["probabilities"], COLOURS, strict=False
+        for digit, values, color in zip(
+            line["digits"], line["probabilities"], COLORS, strict=False
         ):
-            bottom.plot(values, "o-", color=colour, markersize=3, label=f"digit {digit}")
+            bottom.plot(values, "o-", color=color, markersize=3, label=f"digit {digit}")
         bottom.set(ylim=(-0.05, 1.05), xticks=[], yticks=[0, 1], ylabel="probability")
         bottom.plot([], [], "k:", label="distance")
         bottom.legend(loc="center left", bbox_to_anchor=(1.1, 0.5))

@@ -33,7 +33,7 @@ from common.errors import run_script
 from common.files import write_json
 from common.metrics import decibel, predict, psnr
 from common.options import data_parser
-from common.plotting import COLOURS, PAGE_WIDTH, save_figure, subplots
+from common.plotting import COLORS, PAGE_WIDTH, save_figure, subplots
 from common.pretrained import load_model
 from common.tables import fixed, print_table
 from studies.pool import run_all
@@ -125,10 +125,10 @@ def levels_figure(levels: Sequence[dict]) -> Figure:
     """Plot the PSNR of every denoiser against the noise level."""
     figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.8, 3.4))
     noise = [level["noise"] for level in levels]
-    for name, colour in zip(levels[0]["psnr"], COLOURS, strict=False):
+    for name, color in zip(levels[0]["psnr"], COLORS, strict=False):
         values = [level["psnr"][name] for level in levels]
         width = 2.0 if name == "MAP" else 1.0
-        ax.plot(noise, values, "o-", color=colour, linewidth=width, markersize=3, label=name)
+        ax.plot(noise, values, "o-", color=color, linewidth=width, markersize=3, label=name)
     both = [decibel(level["representation_error"] + level["ideal_noise_error"]) for level in levels]
     ax.plot(noise, both, "k:", linewidth=1, label="MAP, ideal projection")
     ax.set(xlabel="standard deviation of the noise", ylabel="PSNR (dB)", xscale="log")

@@ -22,7 +22,7 @@ from common.errors import run_script
 from common.files import write_json
 from common.metrics import predict
 from common.options import data_parser
-from common.plotting import COLOURS, PAGE_WIDTH, logarithmic, save_figure, subplots
+from common.plotting import COLORS, PAGE_WIDTH, logarithmic, save_figure, subplots
 from common.tables import fixed, print_table
 from common.training import RECIPES, evaluate, fit
 from studies.pool import run_all
@@ -59,9 +59,9 @@ def filters_figure(runs: Sequence[dict]) -> Figure:
     """Plot the share of wrong images against the number of filters."""
     figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.7, 2.8))
     filters = [run["filters"] for run in runs]
-    for part, name, colour in (("train", "training", COLOURS[0]), ("test", "test", COLOURS[1])):
+    for part, name, color in (("train", "training", COLORS[0]), ("test", "test", COLORS[1])):
         wrong = [100 - run[f"accuracy_{part}"] for run in runs]
-        ax.plot(filters, wrong, "o-", color=colour, markersize=4, label=name)
+        ax.plot(filters, wrong, "o-", color=color, markersize=4, label=name)
     ax.set(xlabel="filters in every convolution", ylabel="wrong (%)", yscale="log", xscale="log")
     ax.set_xticks(filters, [str(n) for n in filters])
     ax.minorticks_off()

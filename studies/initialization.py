@@ -1,9 +1,9 @@
-"""Which initialisation of the autoencoder keeps both latent units active?
+"""Which initialization of the autoencoder keeps both latent units active?
 
     python -m studies.initialization
 
 trains the committed recipe for two epochs on the first 50,000 training images, from `init_weights`
-with 20 seeds and from other initialisations with 5, and measures on the last 10,000. A latent unit
+with 20 seeds and from other initializations with 5, and measures on the last 10,000. A latent unit
 is active if its variance is above 1 % of the larger one's and fewer than half of its values are
 clipped to zero; an image is black if no pixel is above 0.1. A seed of `init_weights` with an
 inactive unit or black images would refute its purpose, another target with more active units or a
@@ -31,7 +31,7 @@ from studies.pool import run_all
 from studies.validate import validation_split
 
 EPOCHS, SEEDS, SEEDS_OF_OTHERS = 2, 20, 5
-INITIALISATIONS = {
+INITIALIZATIONS = {
     "init_weights": init_weights,
     "latent mean 0": partial(init_weights, latent_mean=0.0),
     "latent mean 1": partial(init_weights, latent_mean=1.0),
@@ -43,7 +43,7 @@ INITIALISATIONS = {
 def measure(data_dir: Path, name: str, seed: int) -> dict:
     """Train for `EPOCHS` and measure on the validation images."""
     data, cpu = validation_split(load_mnist(data_dir)), torch.device("cpu")
-    recipe = replace(RECIPES["autoencoder"], init=INITIALISATIONS[name])
+    recipe = replace(RECIPES["autoencoder"], init=INITIALIZATIONS[name])
     state = TrainState(recipe, data.x_clean_train, cpu, seed)
     list(islice(train(state, data), EPOCHS))
     h = predict(state.model.encode, data.x_clean_test, cpu)
@@ -51,7 +51,7 @@ def measure(data_dir: Path, name: str, seed: int) -> dict:
     variance, clipped = h.var(dim=0), (h == 0).float().mean(dim=0)
     active = (variance > 0.01 * variance.max().clamp_min(1e-12)) & (clipped < 0.5)
     return {
-        "initialisation": name,
+        "initialization": name,
         "seed": seed,
         "active": active.sum().item(),
         "variance": variance.tolist(),
@@ -63,16 +63,16 @@ def measure(data_dir: Path, name: str, seed: int) -> dict:
 
 def main() -> None:
     data_dir = data_parser(__doc__).parse_args().data_dir
-    seeds = dict.fromkeys(INITIALISATIONS, SEEDS_OF_OTHERS) | {"init_weights": SEEDS}
-    runs = [(name, seed) for name in INITIALISATIONS for seed in range(seeds[name])]
+    seeds = dict.fromkeys(INITIALIZATIONS, SEEDS_OF_OTHERS) | {"init_weights": SEEDS}
+    runs = [(name, seed) for name in INITIALIZATIONS for seed in range(seeds[name])]
     results, rows = run_all(measure, data_dir, runs), []
-    for name in INITIALISATIONS:
-        found = [run for run in results if run["initialisation"] == name]
+    for name in INITIALIZATIONS:
+        found = [run for run in results if run["initialization"] == name]
         good = [run for run in found if run["active"] == 2 and not run["black"]]
         errors = [run["mse"] for run in good] or [float("nan")]
         middle, most = statistics.median(errors), max(errors)
         rows.append((name, len(found), len(good), f"{middle:.4f}", f"{most:.4f}"))
-    header = ("initialisation", "seeds", "both units active", "median MSE of these", "largest")
+    header = ("initialization", "seeds", "both units active", "median MSE of these", "largest")
     print_table(header, rows)
     write_json(Path(__file__).resolve().with_suffix(".json"), results)
 

@@ -53,7 +53,7 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
 
 
 class RowwiseLBFGS(torch.optim.Optimizer):
-    """Minimise a loss of each row of a matrix, for all rows at once, by L-BFGS (Nocedal, 1980).
+    """Minimize a loss of each row of a matrix, for all rows at once, by L-BFGS (Nocedal, 1980).
 
     The rows of `z` `(N, size)` are problems of their own: each has its own curvature, from the last
     changes of its gradient, and a step that does not lower its loss is tried again at a quarter of
@@ -102,7 +102,7 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 def lbfgs(
     decoder: Callable[[Tensor], Tensor], x_noisy: Tensor, beta: float, z_init: Tensor, steps: int
 ) -> Tensor:
-    """Minimise equation (.4) per image by L-BFGS; gives `z_estimate`."""
+    """Minimize equation (.4) per image by L-BFGS; gives `z_estimate`."""
     z = nn.Parameter(z_init.clone())
     optimizer = RowwiseLBFGS(z)
     for _ in range(steps):
@@ -117,7 +117,7 @@ def lbfgs(
 def levenberg_marquardt(
     decoder: Callable[[Tensor], Tensor], x_noisy: Tensor, beta: float, z_init: Tensor, steps: int
 ) -> Tensor:
-    """Minimise equation (.4) per image, each with its own damping; gives `z_estimate`."""
+    """Minimize equation (.4) per image, each with its own damping; gives `z_estimate`."""
     directions = torch.eye(LATENT_SIZE)
     z, damping = z_init, z_init.new_ones(len(z_init), 1, 1)
     x_estimate = decoder(z)

@@ -48,13 +48,13 @@ def main() -> None:
     mean = torch.zeros_like(x)
     for _ in range(DRAWS):
         mean += ((x + data.noise * torch.randn_like(x)).clamp(0, 1) - x) / DRAWS
-    centred = clipped - mean
-    weaker, weakest = (F.mse_loss(images, x).sqrt() / data.noise for images in (clipped, centred))
+    centered = clipped - mean
+    weaker, weakest = (F.mse_loss(images, x).sqrt() / data.noise for images in (clipped, centered))
     inputs = {
         "clean": x,
         "noisy": x_noisy,
         "noisy, clipped": clipped,
-        "clipped, less the mean": centred,
+        "clipped, less the mean": centered,
         "weaker noise, not clipped": x + weaker * (x_noisy - x),
         "weakest noise, not clipped": x + weakest * (x_noisy - x),
     }

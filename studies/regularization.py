@@ -8,7 +8,7 @@ two). The latents of each, and those of the committed autoencoder of exercise 1,
 scaled to mean 0 and variance 1 over the training images before anything is compared, so that a
 normal prior is as good for each as a scale can make it. The KL divergence and the sampling would
 not matter if the network trained without them separated the digits as well and drew as many
-recognisable images, as close to training images.
+recognizable images, as close to training images.
 
 Writes regularization.json and regularization.png beside this file. About 40 minutes on two cores.
 """
@@ -64,7 +64,7 @@ def nearest_distance(images: Tensor, x_train: Tensor) -> Tensor:
     return (torch.cat(squared) / images[0].numel()).sqrt()
 
 
-class Standardised:
+class Standardized:
     """A model's latents, shifted and scaled to mean 0 and variance 1 over the training images."""
 
     def __init__(self, model: nn.Module, data: Dataset):
@@ -83,8 +83,8 @@ class Standardised:
 
 
 def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str, float]:
-    """Measure one model with standardised latents."""
-    latents = Standardised(model, data)
+    """Measure one model with standardized latents."""
+    latents = Standardized(model, data)
     r = latents.decode(latents.h_test)
     right = nearest_label(latents.h_train, data.labels_train, latents.h_test) == data.labels_test
     drawn = latents.decode(torch.randn(DRAWS, 2, generator=torch.Generator().manual_seed(0)))
@@ -111,7 +111,7 @@ def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
     figure, axes = subplots(2, len(models), size)
     q = prior_quantiles()
     for (top, bottom), (name, model) in zip(axes.T, models.items(), strict=True):
-        latents = Standardised(model, data)
+        latents = Standardized(model, data)
         images = latents.decode(grid_points(q, q.flip(0)))
         top.imshow(tile(images, len(q)), cmap="gray", vmin=0, vmax=1)
         top.set(xticks=[], yticks=[])

@@ -46,7 +46,7 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
     for name in ("autoencoder", "vae2"):
         h_train, h = (predict(models[name].encode, i, cpu) for i in (data.x_clean_train, x))
         right = nearest_label(h_train, data.labels_train, h) == labels
-        found[f"{name}, nearest neighbour, %"] = 100 * right.float().mean().item()
+        found[f"{name}, nearest neighbor, %"] = 100 * right.float().mean().item()
         images = decode_grid(models[name], h, labels, cpu).images
         confident, digit = confident_digits(classifier, images, cpu)
         found[f"{name}, images of the grid that look like a digit, %"] = (
@@ -69,7 +69,7 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
     return found
 
 
-def summarise(results: list[dict[str, float | list[float]]]) -> list[tuple[str, ...]]:
+def summarize(results: list[dict[str, float | list[float]]]) -> list[tuple[str, ...]]:
     """Return the mean over the seeds and the value of each, one row for each result."""
     rows = []
     for name, first in results[0].items():
@@ -85,7 +85,7 @@ def main() -> None:
     data = load_mnist(data_parser(__doc__).parse_args().data_dir)
     results = [measure(data, seed) for seed in SEEDS]
     header = ("result", "mean", *(f"seed {seed}" for seed in SEEDS))
-    print_table(header, summarise(results))
+    print_table(header, summarize(results))
     for name in ("vae2", "vae16"):
         moments = [m for result in results for m in result[f"{name}, second_moment of each unit"]]
         print(

@@ -9,7 +9,7 @@ from common.metrics import (
     accuracies,
     confident_digits,
     confusion_matrix,
-    neighbours,
+    neighbors,
     separation,
 )
 
@@ -50,11 +50,11 @@ def test_confident_is_above_nine_tenths(cpu):
     assert digit.tolist() == [7, 7]
 
 
-def test_neighbours_are_the_nearest_and_separation_leaves_out_the_point_itself():
+def test_neighbors_are_the_nearest_and_separation_leaves_out_the_point_itself():
     h = torch.tensor([[0.0, 0], [1, 0], [3, 0], [7, 0]]).repeat(5, 1)
     h[:, 1] = torch.arange(20) // 4 * 100  # five rows far apart
     labels = torch.arange(20) % 2
-    near = neighbours(h, torch.tensor([[1.2, 0], [6.0, 100]]), count=2)
+    near = neighbors(h, torch.tensor([[1.2, 0], [6.0, 100]]), count=2)
     assert near.tolist() == [[1, 0], [7, 6]]
     # The nearest point besides itself always has the other label.
     share = separation(h, labels, count=1)

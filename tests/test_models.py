@@ -1,4 +1,4 @@
-"""The networks: shapes, gradients, and an initialisation after which no unit is dead."""
+"""The networks: shapes, gradients, and an initialization after which no unit is dead."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_every_weight_of_the_autoencoder_learns_from_the_first_step(digits):
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_the_initialisation_survives_images_that_are_all_the_same():
+def test_the_initialization_survives_images_that_are_all_the_same():
     autoencoder = Autoencoder()
     init_weights(autoencoder, torch.zeros(8, 1, 32, 32))
     assert all(parameter.isfinite().all() for parameter in autoencoder.parameters())

@@ -19,7 +19,7 @@ from common.plotting import (
 )
 
 
-def test_every_decoded_image_is_centred_at_its_latent_on_the_scatters_axes():
+def test_every_decoded_image_is_centered_at_its_latent_on_the_scatters_axes():
     """The images show their own coordinates: `a` in an image's left half, `b` in its right."""
     torch.manual_seed(0)
     h = torch.rand(500, 2) * torch.tensor([4.0, 9.0]) + torch.tensor([0.0, 1.0])

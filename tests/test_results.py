@@ -49,7 +49,7 @@ IMAGES = {
     "limit-1000/.*train/": 1000,
     "train/.*per_digit": 5400,
     "train/": 60_000,
-    "per_digit|neighbours/": 890,
+    "per_digit|neighbors/": 890,
     "": 10_000,
 }
 
@@ -141,20 +141,20 @@ def test_augmentation_narrows_the_gap_between_training_and_test():
 
 def test_the_readme_quotes_the_committed_numbers():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    share = committed("ex2")["same_label_share_of_10_neighbours"]
+    share = committed("ex2")["same_label_share_of_10_neighbors"]
     ex6 = committed("ex6")["test"]
     bottleneck = committed("ex8")["bottleneck"]["test"]
     of_map = committed("ex8_test_set")["test"]["MAP"]
     for quote, *expected in (
         ("ex1_loss` | mean squared error #", committed("ex1")["mse_test"]),
-        ("# % of neighbours", 10 * sum(share)),
+        ("# % of neighbors", 10 * sum(share)),
         ("ex3_confusion` | # % correct", committed("ex3")["test_10000"]["accuracy"]),
         ("ex4_confusion` | # % correct", committed("ex4")["test"]["accuracy"]),
         ("augmented_confusion` | # % correct", committed("ex4_augmented")["test"]["accuracy"]),
         ("# of # grid images", committed("ex5")["confident"], committed("ex5")["images"]),
         ("# dB, from # dB", ex6["output"]["psnr"], ex6["noisy"]["psnr"]),
         ("error # at the mean", committed("ex7")["VAE"]["mse"]),
-        ("neighbour # % correct", committed("ex7")["VAE"]["knn_accuracy"]),
+        ("neighbor # % correct", committed("ex7")["VAE"]["knn_accuracy"]),
         ("# dB through the bottleneck", bottleneck["output"]["psnr"]),
         ("16 latents | 0.0252 | # |", bottleneck["output for clean input"]["mse"]),
         ("# dB by MAP, # % of the digits", of_map["psnr"], of_map["right_digit"]),

@@ -23,7 +23,7 @@ SCRIPTS = [
         [],
         ["ex2_latent"],
         {
-            "same_label_share_of_10_neighbours",
+            "same_label_share_of_10_neighbors",
             "mean_squared_difference_of_mean_images",
             "mean_pixel_per_digit",
             "clipped_share_per_digit",
@@ -54,7 +54,7 @@ SCRIPTS = [
         "ex6_denoise",
         [],
         ["ex6_denoising", "ex6_latent"],
-        {"noise", "example", "test", "same_label_share_of_10_clean_neighbours"},
+        {"noise", "example", "test", "same_label_share_of_10_clean_neighbors"},
     ),
     (
         "ex7_vae",

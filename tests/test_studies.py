@@ -81,13 +81,13 @@ def test_the_latent_sizes_are_those_of_the_committed_models():
         assert ours[name] == pytest.approx(first[name]["psnr"], abs=0.03)
 
 
-def test_the_initialisations():
+def test_the_initializations():
     found = numbers("studies/initialization")
     expected = {"init_weights": initialization.SEEDS}
-    for name in initialization.INITIALISATIONS:
-        seeds = [run["seed"] for run in found if run["initialisation"] == name]
+    for name in initialization.INITIALIZATIONS:
+        seeds = [run["seed"] for run in found if run["initialization"] == name]
         assert seeds == list(range(expected.get(name, initialization.SEEDS_OF_OTHERS))), name
-    assert all(run["active"] == 2 for run in found if run["initialisation"] == "init_weights")
+    assert all(run["active"] == 2 for run in found if run["initialization"] == "init_weights")
 
 
 def test_the_error_split_is_of_the_committed_model():
@@ -114,10 +114,10 @@ def test_the_first_seed_is_that_of_the_committed_models():
     share = ex7["VAE"]["confident_share_of_grid"]
     for name, value in (
         ("autoencoder, mse", numbers("figures/ex1")["mse_test"]),
-        ("autoencoder, nearest neighbour, %", numbers("figures/ex3")["test_10000"]["accuracy"]),
+        ("autoencoder, nearest neighbor, %", numbers("figures/ex3")["test_10000"]["accuracy"]),
         ("classifier, accuracy, %", numbers("figures/ex4")["test"]["accuracy"]),
         ("vae2, mse", ex7["VAE"]["mse"]),
-        ("vae2, nearest neighbour, %", ex7["VAE"]["knn_accuracy"]),
+        ("vae2, nearest neighbor, %", ex7["VAE"]["knn_accuracy"]),
         ("vae2, images of the grid that look like a digit, %", 100 * share),
         ("vae16, mse", ex8["output for clean input"]["mse"]),
         ("vae16, bottleneck, dB", ex8["output"]["psnr"]),
@@ -182,15 +182,15 @@ def test_the_readme_quotes_the_solvers():
 def test_the_readmes_quote_the_seeds():
     found = numbers("studies/seeds")
     readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
-    for row in seeds.summarise(found):
+    for row in seeds.summarize(found):
         assert re.search(r" *\| *".join(map(re.escape, row)), readme), row
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, digits in (
         ("autoencoder, mse", 4),
-        ("autoencoder, nearest neighbour, %", 2),
+        ("autoencoder, nearest neighbor, %", 2),
         ("classifier, accuracy, %", 2),
         ("vae2, mse", 4),
-        ("vae2, nearest neighbour, %", 2),
+        ("vae2, nearest neighbor, %", 2),
         ("vae16, mse", 5),
         ("vae16, bottleneck, dB", 2),
         ("vae16, MAP, dB", 2),
