@@ -216,12 +216,12 @@ def warp(image: Tensor, displacement: Tensor) -> Tensor:
         displacement: to the right and down, `(N, 2, H, W)`; the image is two units wide.
 
     Returns:
-        The warped images `(N, 1, H, W)`, float32, resampled bilinearly.
+        The warped images `(N, 1, H, W)`, resampled bilinearly.
     """
     identity = torch.eye(2, 3, device=image.device).expand(len(image), 2, 3)
     places = F.affine_grid(identity, image.shape, align_corners=False)
     places = places + displacement.permute(0, 2, 3, 1)
-    return F.grid_sample(image.float(), places, align_corners=False)
+    return F.grid_sample(image, places, align_corners=False)
 
 
 class VAE(nn.Module):
@@ -260,7 +260,6 @@ def kl_divergence(x_mean: Tensor, x_std: Tensor) -> Tensor:
     Arguments and result are `(N, latent_size)`; the divergence of an image is the sum over its
     units.
     """
-    x_mean, x_std = x_mean.float(), x_std.float()  # bfloat16 is too coarse to square and to add up
     return 0.5 * (x_mean**2 + torch.exp(2 * x_std) - 1) - x_std
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from common.dataset import Dataset
-from common.distributed import progress
 from common.metrics import BATCH_SIZE, predict, psnr
 from MAP_template import map_estimate
 from models import VAE
@@ -78,7 +78,7 @@ def denoise(vae: VAE, x_noisy: Tensor, beta: float, device: torch.device) -> tup
         `x_estimate` `(N, 1, 32, 32)`, and the loss of each image per iteration, `(iterations, N)`.
     """
     x_estimates, losses = [], []
-    for x in progress(x_noisy.split(BATCH_SIZE), "MAP"):
+    for x in tqdm(x_noisy.split(BATCH_SIZE), "MAP", leave=False, delay=2, disable=None):
         z_init = predict(vae.encode, x, device).to(device)
         _, x_estimate, loss = map_estimate(vae.decode, x.to(device), z_init.shape[1], beta, z_init)
         x_estimates.append(x_estimate.cpu())

@@ -4,8 +4,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from common.distributed import rank
-
 
 class ScriptError(Exception):
     """An error that ends the script; the message is one line that says what to do."""
@@ -41,11 +39,15 @@ def describe_os_error(error: OSError) -> str:
     return f"{name}: {error.strerror}" if name else str(error)
 
 
+def log(message: str) -> None:
+    """Print a message on standard error."""
+    print(message, file=sys.stderr)
+
+
 def run_script(main: Callable[[], None]) -> None:
     """Run `main`; print an expected error on one line and exit with its status.
 
-    The status is 2 for a usage error, 130 for Ctrl-C and 1 for other errors. Only the first of
-    several processes prints a usage error.
+    The status is 2 for a usage error, 130 for Ctrl-C and 1 for other errors.
     """
     try:
         main()
@@ -56,7 +58,5 @@ def run_script(main: Callable[[], None]) -> None:
         message, status = describe_os_error(error), 1
     except KeyboardInterrupt as interrupt:
         message, status = str(interrupt) or "interrupted", 130
-    process = f" (process {rank()})" if rank() else ""
-    if rank() == 0 or status == 1:
-        print(f"{Path(sys.argv[0]).name}: error{process}: {message}", file=sys.stderr)
+    log(f"{Path(sys.argv[0]).name}: error: {message}")
     sys.exit(status)

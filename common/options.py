@@ -10,10 +10,8 @@ from typing import NoReturn
 import torch
 
 from common.dataset import NOISE, load_dataset
-from common.distributed import local_world_size
 from common.errors import UsageError
 from common.files import CHECKPOINT_DIR, DATA_DIR, FIGURES_DIR
-from common.training import PRECISIONS
 
 
 def number(kind: type, low: float, high: float) -> Callable[[str], float]:
@@ -97,11 +95,6 @@ def make_parser(description: str, trains: bool = False, noise: bool = False) -> 
         add("--batch-size", type=whole_number, help="(default: the recipe's)")
         add("--lr", type=positive, help="largest learning rate (default: the recipe's)")
         add("--seed", type=seed_number, help="of all random numbers of the training (default 0)")
-        add(
-            "--precision",
-            choices=PRECISIONS,
-            help="of the layers (default fp32); bf16 is faster on processors and GPUs that have it",
-        )
     return parser
 
 
@@ -122,18 +115,13 @@ def read_options(parser: Parser, argv: list[str] | None) -> Namespace:
     """
     options = parser.parse_args(argv)
     given = {name: value for name, value in vars(options).items() if value is not None}
-    if options.device.type == "cuda" and local_world_size() > torch.cuda.device_count():
-        raise UsageError(
-            f"there are more processes than GPUs ({torch.cuda.device_count()}); "
-            "start fewer or give --device cpu"
-        )
     noise = given.get("noise", NOISE)
     options.data = load_dataset(options.dataset, options.data_dir, noise, options.limit)
 
     def own_folder(*names: str) -> Path:
         return Path(*(f"{n.replace('_', '-')}-{given[n]}" for n in names if n in given))
 
-    recipe = ("epochs", "batch_size", "lr", "seed", "precision")
+    recipe = ("epochs", "batch_size", "lr", "seed")
     data_dir = own_folder("limit")
     if options.data.name != "mnist":
         data_dir = options.data.name / data_dir

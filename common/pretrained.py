@@ -12,21 +12,13 @@ from torch import Tensor, nn
 
 from common.checkpoints import read_checkpoint, training_lock, write_checkpoint
 from common.dataset import Dataset
-from common.distributed import (
-    all_gather,
-    cleanup,
-    log,
-    rank,
-    setup_distributed,
-    world_size,
-)
-from common.errors import CheckpointError, TrainingError, UsageError, describe_os_error
+from common.errors import CheckpointError, TrainingError, UsageError, describe_os_error, log
 from common.files import CHECKPOINT_DIR
-from common.training import PRECISIONS, RECIPES, History, Recipe, TrainState, train
+from common.training import RECIPES, History, Recipe, TrainState, train
 from models import VAE, Autoencoder, kl_divergence
 
 RECIPE_KEYS = ("epochs", "batch_size", "lr", "weight_decay", "augment")
-RESUME_KEYS = ("dataset", "training_images", "processes", "precision", "seed", *RECIPE_KEYS)
+RESUME_KEYS = ("dataset", "training_images", "seed", *RECIPE_KEYS)
 DIVERGENCE_FACTOR = 10  # times the loss of the untrained model
 INACTIVE_UNIT_KL = 0.01  # nats; a latent unit below it carries no information
 PROBED_IMAGES = 1000  # are checked for a collapse after every epoch
@@ -63,7 +55,6 @@ def load_or_train(
     device: torch.device,
     retrain: bool = False,
     resume: bool = False,
-    precision: str = "fp32",
     **changes: float,
 ) -> tuple[nn.Module, History]:
     """Return a trained model in eval mode on `device`, and the history of its training.
@@ -78,7 +69,6 @@ def load_or_train(
         device: where the model is trained and used.
         retrain: train even if there is a checkpoint.
         resume: continue an interrupted training.
-        precision: a key of `PRECISIONS`.
         changes: replace `epochs`, `batch_size`, `lr` of the recipe, and the `seed`, which is 0.
 
     Raises:
@@ -94,14 +84,12 @@ def load_or_train(
         check_settings(path, checkpoint["settings"], {"dataset": data.name, **changes})
         if unfinished.exists():
             log(f"{unfinished} is an interrupted training; {command} --resume continues it")
-        cleanup()
         return model.to(device, memory_format=torch.channels_last), checkpoint["history"]
 
-    device = setup_distributed(device)
-    dtype, seed = PRECISIONS[precision], int(changes.pop("seed", 0))
+    seed = int(changes.pop("seed", 0))
     recipe = replace(RECIPES[name], **changes)
-    settings = training_settings(recipe, data, seed, dtype)
-    with training_lock(path) if rank() == 0 else contextlib.nullcontext():
+    settings = training_settings(recipe, data, seed)
+    with training_lock(path):
         state = TrainState(recipe, data.x_clean_train, device, seed)
         if retrain:
             unfinished.unlink(missing_ok=True)
@@ -117,45 +105,28 @@ def load_or_train(
         probe = data.x_clean_train[:PROBED_IMAGES].to(device)
         began = time.monotonic() - settings["seconds"]
         with interruptions_explained(unfinished, command):
-            for _ in train(state, data, dtype):
+            for _ in train(state, data):
                 check_training(state, probe)
                 settings["seconds"] = time.monotonic() - began
-                content = head | state.state_dict()
-                if rank() == 0:
-                    write_checkpoint(unfinished, content)
+                write_checkpoint(unfinished, head | state.state_dict())
                 log(describe_epoch(state, settings["seconds"]))
-            cleanup()
             weights = {k: w.cpu().contiguous() for k, w in state.model.state_dict().items()}
             write_checkpoint(path, {**head, "model": weights, "history": state.history})
         unfinished.unlink()
     return state.model.eval(), state.history
 
 
-def training_settings(recipe: Recipe, data: Dataset, seed: int, precision: torch.dtype) -> dict:
-    """Return the settings of a training, as its checkpoint keeps them.
-
-    Raises:
-        UsageError: the processes cannot share a batch evenly, or have different settings.
-    """
-    if recipe.batch_size % world_size():
-        raise UsageError(
-            f"{world_size()} processes cannot share batches of {recipe.batch_size} evenly; "
-            "give another --batch-size"
-        )
-    settings = {
+def training_settings(recipe: Recipe, data: Dataset, seed: int) -> dict:
+    """Return the settings of a training, as its checkpoint keeps them."""
+    return {
         "dataset": data.name,
         "training_images": len(data.labels_train),
-        "processes": world_size(),
-        "precision": str(precision).removeprefix("torch."),
         "seed": seed,
         **{key: getattr(recipe, key) for key in RECIPE_KEYS},
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "seconds": 0.0,
     }
-    if any(others != settings for others in all_gather(settings)):
-        raise UsageError("the processes have different data, options or versions of PyTorch")
-    return settings
 
 
 @contextlib.contextmanager

@@ -7,18 +7,17 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 import models
 from common.augmentation import random_affine
 from common.dataset import Dataset
-from common.distributed import all_gather, progress, rank, world_size, wrap_ddp
 from common.initialization import init_weights
 
 # A loss takes (model, images, labels) and returns its named terms; "loss" is minimized.
 Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 History = dict[str, dict[str, list[float]]]
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}  # of the layers while training
 INIT_IMAGES = 1024
 EVALUATION_BATCH = 500
 
@@ -121,8 +120,6 @@ class TrainState:
         )
         steps = recipe.epochs * -(-len(images) // recipe.batch_size)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.lr, steps)
-        if rank() > 0:
-            torch.manual_seed(seed + rank())  # other samples than the first process
 
     @property
     def epoch(self) -> int:
@@ -141,7 +138,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "order": self.order.get_state(),
-            "random": all_gather(torch.get_rng_state()),
+            "random": torch.get_rng_state(),
             "history": self.history,
         }
 
@@ -151,63 +148,51 @@ class TrainState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.order.set_state(state["order"])
-        torch.set_rng_state(state["random"][rank()])
+        torch.set_rng_state(state["random"])
         self.history = state["history"]
 
 
-def train(state: TrainState, data: Dataset, dtype: torch.dtype = torch.float32) -> Iterator[int]:
+def train(state: TrainState, data: Dataset) -> Iterator[int]:
     """Train `state.model` on the training images of `data`; yield the number of each epoch.
 
     `state.history["train"]` gets the mean of each loss term over the batches of every epoch,
     `state.history["test"]` its mean over the test images before the first epoch and after each.
     After the last step the latent of a VAE is standardized, and its moments before are in
-    `state.history["before_standardization"]`. The layers compute in `dtype` while training;
-    weights, loss and evaluation are float32.
+    `state.history["before_standardization"]`.
     """
-    recipe, device, model = state.recipe, state.device, wrap_ddp(state.model)
+    recipe, device, model = state.recipe, state.device, state.model
     images, labels = data.x_clean_train, data.labels_train
     test = (recipe.loss, data.x_clean_test, data.labels_test, device)
     if not state.history["test"]:
-        state.record("test", evaluate(state.model, *test))
+        state.record("test", evaluate(model, *test))
     for epoch in range(state.epoch + 1, recipe.epochs + 1):
         model.train()
-        sums: dict[str, Tensor | float] = defaultdict(float)
+        sums: dict[str, Tensor] = defaultdict(float)
         order = torch.randperm(len(images), generator=state.order)
-        for batch in batches(order, recipe.batch_size, f"epoch {epoch}/{recipe.epochs}"):
+        batches, title = order.split(recipe.batch_size), f"epoch {epoch}/{recipe.epochs}"
+        for batch in tqdm(batches, title, leave=False, delay=2, disable=None):
             x, y = images[batch].to(device), labels[batch].to(device)
             if recipe.augment:
                 x = random_affine(x, recipe.augment)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                terms = recipe.loss(model, x, y)
+            terms = recipe.loss(model, x, y)
             state.optimizer.zero_grad()
             terms["loss"].backward()
             state.optimizer.step()
             state.schedule.step()
             for term, value in terms.items():
                 sums[term] += value.detach() * len(x)
-            sums["images"] += len(x)
-        if epoch == recipe.epochs and isinstance(state.model, models.VAE):
-            state.history["before_standardization"] = models.standardize_latent(state.model, images)
-        count = sums.pop("images")
-        means = all_gather({term: value.item() / count for term, value in sums.items()})
-        test_terms = evaluate(state.model, *test)
-        state.record("train", {term: sum(m[term] for m in means) / len(means) for term in sums})
-        state.record("test", test_terms)
+        if epoch == recipe.epochs and isinstance(model, models.VAE):
+            state.history["before_standardization"] = models.standardize_latent(model, images)
+        state.record("train", {term: s.item() / len(images) for term, s in sums.items()})
+        state.record("test", evaluate(model, *test))
         yield epoch
-
-
-def batches(order: Tensor, batch_size: int, title: str) -> Iterator[Tensor]:
-    """Yield the part of this process in each batch of the images `order`, under a progress bar."""
-    order = torch.cat([order, order[: -len(order) % world_size()]])  # an equal number for each
-    for batch in progress(order.split(batch_size), title):
-        yield batch[rank() :: world_size()]
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module, loss: Loss, images: Tensor, labels: Tensor, device: torch.device
 ) -> dict[str, float]:
-    """Return the mean of each term of `loss` over all images, in eval mode and float32.
+    """Return the mean of each term of `loss` over all images, in eval mode.
 
     A VAE draws the same samples every time, and the random numbers of the training go on as before.
     """
@@ -222,16 +207,10 @@ def evaluate(
     return {term: value / len(images) for term, value in sums.items()}
 
 
-def fit(
-    recipe: Recipe,
-    data: Dataset,
-    device: torch.device,
-    seed: int = 0,
-    dtype: torch.dtype = torch.float32,
-) -> TrainState:
+def fit(recipe: Recipe, data: Dataset, device: torch.device, seed: int = 0) -> TrainState:
     """Train a model from start to end without writing anything."""
     state = TrainState(recipe, data.x_clean_train, device, seed)
-    for _ in train(state, data, dtype):
+    for _ in train(state, data):
         pass
     state.model.eval()
     return state

@@ -1,4 +1,4 @@
-"""How fast is this project, beside the course's loops, per script and on several processes?
+"""How fast is this project, beside the course's loops, and per script?
 
     make bench                      (or: python -m studies.bench)
 
@@ -12,7 +12,6 @@ import os
 import platform
 import re
 import resource
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,18 +25,16 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-import torch.distributed
 
 from common import training
 from common.dataset import load_mnist
-from common.distributed import log, setup_distributed
-from common.errors import TrainingError, UsageError, run_script
+from common.errors import TrainingError, UsageError, log, run_script
 from common.files import atomic_write, write_json
 from common.metrics import predict
 from common.options import data_parser
 from common.pretrained import load_model
 from common.tables import format_table
-from common.training import PRECISIONS, RECIPES, TrainState, train
+from common.training import RECIPES, TrainState, train
 from MAP_template import map_estimate, map_loss
 from studies import course
 from studies.map_solvers import timed
@@ -61,25 +58,10 @@ def cpu_name() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
-def call(place: int, port: int, count: int, threads: int, work: Callable, *args) -> dict:
-    """Call `work` in process number `place` of `count`, and add the peak of its memory.
-
-    With a `port` the processes share a training, as those that torchrun launches do.
-    """
+def call(threads: int, work: Callable, *args) -> dict:
+    """Call `work` on so many threads, and add the peak of its memory."""
     torch.set_num_threads(threads)
-    if port:
-        os.environ.update(
-            TORCHELASTIC_RUN_ID="bench",
-            RANK=str(place),
-            LOCAL_RANK=str(place),
-            WORLD_SIZE=str(count),
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port),
-        )
-        setup_distributed(CPU)
     result = work(*args)
-    if port:
-        torch.distributed.destroy_process_group()
     # A script is a process of its own: its memory is that of the children.
     whose = resource.RUSAGE_CHILDREN if work is script else resource.RUSAGE_SELF
     usage = resource.getrusage(whose).ru_maxrss  # bytes on a Mac, else KiB
@@ -87,9 +69,7 @@ def call(place: int, port: int, count: int, threads: int, work: Callable, *args)
     return result
 
 
-def measure(
-    work: Callable[..., dict], *args, count: int = 1, threads: int = 0, together: bool = False
-) -> dict:
+def measure(work: Callable[..., dict], *args, count: int = 1, threads: int = 0) -> dict:
     """Run `work(*args)` in `count` new processes at once.
 
     Args:
@@ -97,18 +77,13 @@ def measure(
         args: its arguments.
         count: number of processes.
         threads: of each process; 0 is PyTorch's default.
-        together: they share one training.
 
     Returns:
         The result of the slowest process, with the memory of all.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1] if together else 0
     threads = threads or torch.get_num_threads()
     with multiprocessing.get_context("spawn").Pool(count) as pool:
-        tasks = [(place, port, count, threads, work, *args) for place in range(count)]
-        results = pool.starmap(call, tasks, chunksize=1)
+        results = pool.starmap(call, count * [(threads, work, *args)], chunksize=1)
     slowest = max(results, key=lambda result: result["seconds"])
     return {**slowest, "peak_mib": sum(result["peak_mib"] for result in results)}
 
@@ -121,13 +96,11 @@ def course_epoch(data_dir: Path, name: str, images: int | None = None) -> dict:
     return {"seconds": timed(one_epoch)[1]}
 
 
-def our_epoch(
-    data_dir: Path, name: str, precision: str, images: int | None = None, **changes
-) -> dict:
+def our_epoch(data_dir: Path, name: str, images: int | None = None, **changes) -> dict:
     """Time the first epoch of a recipe, without the evaluations before and after it."""
     data = load_mnist(data_dir, limit=images)
     state = TrainState(replace(RECIPES[name], **changes), data.x_clean_train, CPU)
-    epochs = train(state, data, PRECISIONS[precision])
+    epochs = train(state, data)
     with mock.patch.object(training, "evaluate", return_value={"loss": 0.0}):
         return {"seconds": timed(lambda: next(epochs))[1]}
 
@@ -206,17 +179,17 @@ def in_turns(sides: dict[str, Callable[[], dict]], repeats: int = REPEATS) -> di
 
 def bench_epoch(data_dir: Path) -> dict:
     """Time an epoch of the autoencoder."""
-    quick = partial(our_epoch, data_dir, "autoencoder", "fp32", **QUICK)
+    quick = partial(our_epoch, data_dir, "autoencoder", **QUICK)
     epoch = in_turns(
         {
             "course": lambda: measure(course_epoch, data_dir, "autoencoder"),
-            **{p: partial(measure, our_epoch, data_dir, "autoencoder", p) for p in PRECISIONS},
+            "ours": partial(measure, our_epoch, data_dir, "autoencoder"),
             "quick": lambda: measure(quick),
         }
     )
     return {
         "epoch": epoch,
-        "epoch_speedup": epoch["course"]["seconds"] / epoch["fp32"]["seconds"],
+        "epoch_speedup": epoch["course"]["seconds"] / epoch["ours"]["seconds"],
     }
 
 
@@ -268,7 +241,7 @@ def bench_pipeline(data_dir: Path) -> dict:
             sides[f"course {name}"] = partial(
                 measure, course_epoch, data_dir, name, PIPELINE_IMAGES
             )
-        ours = partial(our_epoch, data_dir, name, "fp32", PIPELINE_IMAGES)
+        ours = partial(our_epoch, data_dir, name, PIPELINE_IMAGES)
         sides[name] = partial(measure, ours, count=2, threads=1)
     epochs = in_turns(sides)
     whole = 60_000 / PIPELINE_IMAGES
@@ -283,13 +256,12 @@ def bench_pipeline(data_dir: Path) -> dict:
 
 
 def bench_processes(data_dir: Path) -> dict:
-    """Time short epochs on one thread, on two, and in two processes of one thread each."""
+    """Time short epochs on one thread and on two."""
     sides = {}
     for name in ("autoencoder", "vae16"):
-        epoch = partial(our_epoch, data_dir, name, "fp32", PIPELINE_IMAGES)
+        epoch = partial(our_epoch, data_dir, name, PIPELINE_IMAGES)
         sides[f"{name}, one thread"] = partial(measure, epoch, threads=1)
         sides[f"{name}, two threads"] = partial(measure, epoch, threads=2)
-        sides[f"{name}, two processes"] = partial(measure, epoch, count=2, threads=1, together=True)
     return {"processes": in_turns(sides)}
 
 
@@ -316,7 +288,7 @@ def tables(results: dict) -> str:
     keys = ("epoch_speedup", "time_to_course_mse_speedup", "map_speedup", "pipeline_speedup")
     parts = [
         f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, "
-        f"PyTorch {machine['torch']}, {machine['threads']} threads and float32 "
+        f"PyTorch {machine['torch']}, {machine['threads']} threads "
         "where nothing else is given.",
         format_table(
             ("times as fast as the course's loop", ""),

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 
 from common.dataset import download
-from common.distributed import log
+from common.errors import log
 
 Result = TypeVar("Result")
 

@@ -22,7 +22,7 @@ from common.denoising import denoise
 from common.errors import run_script
 from common.metrics import nearest_label, predict, psnr
 from common.options import data_parser, positive, whole_number
-from common.training import PRECISIONS, RECIPES, fit
+from common.training import RECIPES, fit
 from models import VAE, Autoencoder, vae_loss
 
 VALIDATION = 10_000
@@ -89,7 +89,6 @@ def main() -> None:
     parser.add_argument("--weight-decay", type=float)
     parser.add_argument("--augment", type=float, metavar="STRENGTH", help="of random_affine")
     parser.add_argument("--kl-weight", type=positive, help="of the VAEs")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--variant", choices=VARIANTS, help="another network")
     options = parser.parse_args()
     changes = {
@@ -105,8 +104,7 @@ def main() -> None:
         )
     split = validation_split(load_mnist(options.data_dir))
     cpu = torch.device("cpu")
-    recipe, dtype = replace(RECIPES[options.name], **changes), PRECISIONS[options.precision]
-    state = fit(recipe, split, cpu, options.seed, dtype)
+    state = fit(replace(RECIPES[options.name], **changes), split, cpu, options.seed)
     model, history = state.model, state.history
     result = f"validation loss {history['test']['loss'][-1]:.5f}"
     if options.name == "autoencoder":

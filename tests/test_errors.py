@@ -51,9 +51,8 @@ def checkpoint(name="autoencoder", weights_of=None, file="autoencoder.pt", fill=
 def unfinished(**changes):
     """Prepare the state of an interrupted training, without an optimizer in it."""
     recipe = RECIPES["autoencoder"]
-    found = {"dataset": "digits", "training_images": 64, "processes": 1, "seed": 0}
-    found |= {"precision": "float32", **{key: getattr(recipe, key) for key in RECIPE_KEYS}}
-    found |= changes
+    found = {"dataset": "digits", "training_images": 64, "seed": 0}
+    found |= {**{key: getattr(recipe, key) for key in RECIPE_KEYS}, **changes}
     return checkpoint(file=UNFINISHED, settings=found)
 
 

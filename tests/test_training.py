@@ -168,18 +168,6 @@ def test_evaluation_weighs_every_image_alike(cpu):
     assert result["loss"] == pytest.approx(600)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["autoencoder", "classifier", "vae2"])
-def test_bfloat16_trains_to_about_the_same_loss_and_leaves_float32_weights(few_digits, cpu, name):
-    recipe = replace(RECIPES[name], epochs=3, batch_size=16)
-    usual = fit(recipe, few_digits, cpu).history
-    state = fit(recipe, few_digits, cpu, dtype=torch.bfloat16)
-    assert all(parameter.dtype == torch.float32 for parameter in state.model.parameters())
-    first, last = usual["test"]["loss"][0], usual["test"]["loss"][-1]
-    assert state.history["test"]["loss"][-1] == pytest.approx(last, abs=0.2 * abs(first - last))
-    assert state.history != usual
-
-
 def test_augmentation_rotates_scales_and_shifts_each_image_by_its_own_amounts():
     torch.manual_seed(0)
     x = torch.zeros(1000, 1, 32, 32)
