@@ -65,20 +65,28 @@ def map_estimate(
         return z_estimate, decoder(z_estimate), torch.stack(losses)
 
 
+def linear_solution(decoder: nn.Linear, x_noisy: Tensor, beta: float) -> Tensor:
+    """Return the latents `(N, latent_size)` that minimize equation (.4) for a linear decoder.
+
+    Its gradient is zero where (W^T W + beta I) z = W^T (x_noisy - b).
+    """
+    weight, bias = decoder.weight.detach(), decoder.bias.detach()
+    normal = weight.T @ weight + beta * torch.eye(weight.shape[1])
+    return torch.linalg.solve(normal, weight.T @ (x_noisy - bias).T).T
+
+
 def main() -> None:
     torch.manual_seed(0)
-    beta, decoder = 0.5, nn.Linear(16, 1024)
-    x_noisy = decoder(torch.randn(10, 16)).detach() + beta**0.5 * torch.randn(10, 1024)
-    z_estimate, _, losses = map_estimate(decoder, x_noisy, 16, beta)
-    # The gradient of equation (.4) is zero where (W^T W + beta I) z = W^T (x_noisy - b).
-    weight, bias = decoder.weight.detach(), decoder.bias.detach()
-    normal = weight.T @ weight + beta * torch.eye(16)
-    z_exact = torch.linalg.solve(normal, weight.T @ (x_noisy - bias).T).T
+    beta, decoder, x_noisy = 0.1, nn.Linear(2, 20), torch.randn(1, 20)
+    z_estimate, _, losses = map_estimate(decoder, x_noisy, 2, beta, iterations=200)
+    z_exact = linear_solution(decoder, x_noisy, beta)
     exact = map_loss(x_noisy, decoder(z_exact).detach(), z_exact, beta)
-    for iteration in (0, 9, 24, len(losses) - 1):
-        print(f"iteration {iteration + 1:3d}  mean loss {losses[iteration].mean():.4f}")
-    print(f"closed form    mean loss {exact.mean():.4f}")
-    print(f"largest error of a latent unit {(z_estimate - z_exact).abs().max():.1e}")
+    for name, z, loss in (
+        ("start", torch.zeros(1, 2), losses[0]),
+        ("after 200 iterations", z_estimate, losses[-1]),
+        ("closed form", z_exact, exact),
+    ):
+        print(f"{name:20}  z = {z[0, 0]:.4f}, {z[0, 1]:.4f}  loss = {loss.item():.4f}")
 
 
 if __name__ == "__main__":

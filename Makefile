@@ -1,86 +1,82 @@
 # make figures   the exercises' figures and numbers, from the trained models in checkpoints/
-# make explorer  figures/explorer.html, which shows the latent spaces in a browser
 # make exN       those of exercise N, after those whose models it uses; for instance make ex5
+# make explorer  figures/explorer.html, which shows the latent spaces in a browser
 # make train     the same after training every model anew, and the MAP estimate of all test images
 # make studies   the studies behind choices and claims, in studies/
 # make bench     the timings in studies/README.md
 # make report    REPORT.md and REPORT.pdf
 # make test      the tests
-# Each creates .venv and installs what it needs there. With -j2, two scripts run at a time, on one
-# processor core each.
-# DATA_DIR=DIR takes MNIST from DIR.
+# Each creates .venv and installs what it needs there. DATA_DIR=DIR takes MNIST from DIR, and
+# OPTIONS="..." is for the options of a script, for instance make ex6 OPTIONS="--noise 0.1".
 
 PYTHON ?= python3
 DATA_DIR ?= data
+DATASET ?= auto
 PY = .venv/bin/python
-EXERCISES = ex8 ex7 ex1 ex2 ex3 ex4 ex5 ex6
-STUDIES = augmentation beta between error_split filters initialization kl_weights latent_size \
-	map_solvers noise_path regularization seeds worst_images
+DATA = --data-dir "$(DATA_DIR)" --dataset $(DATASET)
+EXERCISES = ex8 ex7 explorer ex6 ex3 ex2 ex5 ex1 ex4 ex4-augment ex4-few
+STUDIES = beta capacity error_split initialization kl_weights latent_size map_solvers noise_path \
+	regularization seeds
+# Two exercises at a time, on one thread each, where make can keep apart what they print.
+SYNC = --output-sync
+TWO = $(if $(filter output-sync,$(.FEATURES)),OMP_NUM_THREADS=1 $(MAKE) -j2 $(SYNC),$(MAKE))
 
-.PHONY: figures $(EXERCISES) ex4-augment ex4-few explorer dataset train studies $(STUDIES) bench report test
+.PHONY: figures train $(EXERCISES) studies $(STUDIES) bench report test
 
-figures: $(EXERCISES) ex4-augment ex4-few explorer
+figures: .venv/installed
+	@dataset=$$($(PY) -m common.dataset "$(DATA_DIR)") && \
+	$(TWO) --no-print-directory $(EXERCISES) DATASET=$$dataset
+
+train:
+	@$(MAKE) --no-print-directory figures TRAIN=--retrain SYNC=
 
 # An exercise runs after those whose models it uses: they train them where there is no checkpoint.
-ex1 ex4: dataset
-ex4-augment ex4-few: ex4
 ex2 ex3: ex1
 ex5 ex6 ex7: ex1 ex4
 ex8: ex4
 explorer: ex1 ex7 ex8
 
-on_data = --data-dir "$(DATA_DIR)" --dataset "$$(cat .venv/dataset)"
-python = $(if $(filter -j%,$(MAKEFLAGS)),OMP_NUM_THREADS=1) $(PY)
-run = $(python) $(wildcard $(firstword $(subst -, ,$@))_*.py) $(on_data)
-
-ex2 ex3 ex5 ex6:
-	$(run)
-
-ex1 ex4 ex7:
-	$(run) $(TRAIN)
-
-ex8:
-	$(run) $(TRAIN) $(if $(TRAIN),--test-set)
-
-ex4-augment:
-	$(run) $(TRAIN) --augment
-
-ex4-few:
-	$(run) $(TRAIN) --limit 1000
-
-explorer:
-	$(python) -m report.explorer $(on_data)
-
-# Downloads MNIST once for all exercises; without it they use scikit-learn's digits.
-dataset: .venv/installed
-	@$(PY) -m common.dataset "$(DATA_DIR)" > .venv/dataset
-
-# On one thread the weights do not depend on the number of processor cores.
-train:
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory figures TRAIN=--retrain
+ex1: .venv/installed
+	$(PY) ex1_autoencoder.py $(DATA) $(TRAIN) $(OPTIONS)
+ex2: .venv/installed
+	$(PY) ex2_latent.py $(DATA) $(OPTIONS)
+ex3: .venv/installed
+	$(PY) ex3_knn.py $(DATA) $(OPTIONS)
+ex4: .venv/installed
+	$(PY) ex4_classifier.py $(DATA) $(TRAIN) $(OPTIONS)
+ex4-augment: .venv/installed
+	$(PY) ex4_classifier.py --augment $(DATA) $(TRAIN) $(OPTIONS)
+ex4-few: .venv/installed
+	$(PY) ex4_classifier.py --limit 1000 $(DATA) $(TRAIN) $(OPTIONS)
+ex5: .venv/installed
+	$(PY) ex5_generate.py $(DATA) $(OPTIONS)
+ex6: .venv/installed
+	$(PY) ex6_denoise.py $(DATA) $(OPTIONS)
+ex7: .venv/installed
+	$(PY) ex7_vae.py $(DATA) $(TRAIN) $(OPTIONS)
+ex8: .venv/installed
+	$(PY) ex8_map_denoise.py $(DATA) $(if $(TRAIN),$(TRAIN) --test-set) $(OPTIONS)
+explorer: .venv/installed
+	$(PY) -m report.explorer $(DATA) $(OPTIONS)
 
 studies: $(STUDIES)
 
-$(STUDIES) bench: .venv/installed
-	$(PY) -m studies.$@ --data-dir "$(DATA_DIR)"
+$(STUDIES) bench: .venv/installed-report
+	$(PY) -m studies.$@ --data-dir "$(DATA_DIR)" $(OPTIONS)
 
 report: .venv/installed-report
-	$(PY) -m report.build
+	$(PY) -m report.build $(OPTIONS)
 
 test: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	DATA_DIR="$(DATA_DIR)" .venv/bin/pytest
+	DATA_DIR="$(DATA_DIR)" .venv/bin/pytest $(OPTIONS)
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet -r requirements.txt
 	@touch $@
 
-.venv/installed-report: .venv/installed requirements-report.txt
-	$(PY) -m pip install --quiet -r requirements-report.txt
-	@touch $@
-
-.venv/installed-dev: .venv/installed requirements-dev.txt
-	$(PY) -m pip install --quiet -r requirements-dev.txt
+.venv/installed-report .venv/installed-dev: .venv/installed-%: requirements-%.txt .venv/installed
+	$(PY) -m pip install --quiet -r $<
 	@touch $@

@@ -5,25 +5,21 @@ Writes ex1_reconstructions, ex1_loss and ex1.json.
 
 import torch.nn.functional as F
 
-from common.errors import run_script
-from common.files import write_json
+from common.dataset import load_data
 from common.metrics import predict
-from common.options import make_parser, read_options
 from common.plotting import image_rows, loss_curves, save_figure
 from common.pretrained import load_or_train
-from common.tables import print_table
+from common.script import make_parser, print_table, read_options, run_script, write_json
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__, trains=True), argv)
-    data, device = options.data, options.device
+    data = load_data(options)
     figures = options.figures_dir
-    autoencoder, history = load_or_train(
-        "autoencoder", data, options.model_dir, device, **options.training
-    )
+    autoencoder, history = load_or_train("autoencoder", data, options.model_dir, **options.training)
 
     # The first ten examples, each above its reconstruction.
-    r_example = predict(autoencoder.reconstruct, data.x_clean_example, device)
+    r_example = predict(autoencoder.reconstruct, data.x_clean_example)
     figure = image_rows({"input": data.x_clean_example, "output": r_example})
     save_figure(figure, figures / "ex1_reconstructions")
 
@@ -33,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
 
     numbers, rows = {}, []
     for part, x in (("train", data.x_clean_train), ("test", data.x_clean_test)):
-        mse = F.mse_loss(predict(autoencoder.reconstruct, x, device), x).item()
+        mse = F.mse_loss(predict(autoencoder.reconstruct, x), x).item()
         numbers[f"mse_{part}"] = mse
         rows.append((f"{len(x):,} {part}", f"{mse:.5f}"))
     print_table(("images", "mean squared error"), rows)

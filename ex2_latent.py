@@ -5,22 +5,22 @@ Writes ex2_latent and ex2.json.
 
 import torch
 
-from common.errors import run_script
-from common.files import write_json
-from common.metrics import predict, separation
-from common.options import make_parser, read_options
+from common.dataset import load_data
+from common.latent import separation
+from common.metrics import predict
 from common.plotting import latent_figure, save_figure
 from common.pretrained import load_or_train
-from common.tables import fixed, print_table
+from common.script import fixed, make_parser, print_table, read_options, run_script, write_json
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
-    data, device, figures = options.data, options.device, options.figures_dir
-    autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir, device)
+    data = load_data(options)
+    figures = options.figures_dir
+    autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir)
 
     # (a) The latent of every test image is a point in the plane.
-    h = predict(autoencoder.encode, data.x_clean_test, device)
+    h = predict(autoencoder.encode, data.x_clean_test)
     figure = latent_figure(h, data.labels_test)
     save_figure(figure, figures / "ex2_latent")
 

@@ -5,48 +5,50 @@ Writes ex3_accuracy, ex3_confusion and ex3.json.
 
 import torch
 
-from common.errors import run_script
-from common.files import write_json
-from common.metrics import accuracies, confusion_matrix, nearest_label, predict
-from common.options import make_parser, read_options
+from common.dataset import load_data
+from common.latent import nearest_label
+from common.metrics import accuracies, confusion_matrix, predict
 from common.plotting import accuracy_bars, confusion_figure, save_figure
 from common.pretrained import load_or_train
-from common.tables import fixed, print_table
+from common.script import fixed, make_parser, print_table, read_options, run_script, write_json
 
 FIRST = 1000  # the exercise has 1000 test images; MNIST has 10,000
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
-    data, device = options.data, options.device
+    data = load_data(options)
     figures = options.figures_dir
     labels_train, labels_test = data.labels_train, data.labels_test
-    autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir, device)
+    autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir)
 
     # (a) A test image gets the label of the training image nearest to it in the latent space.
-    h_train = predict(autoencoder.encode, data.x_clean_train, device)
-    h_test = predict(autoencoder.encode, data.x_clean_test, device)
+    h_train = predict(autoencoder.encode, data.x_clean_train)
+    h_test = predict(autoencoder.encode, data.x_clean_test)
     predicted = nearest_label(h_train, labels_train, h_test)
 
     # (b) By chance: a random training image has label d as often as the training set holds d.
     frequency = torch.bincount(labels_train, minlength=10) / len(labels_train)
 
     numbers = {}
-    for count in (len(labels_test), min(FIRST, len(labels_test))):
+    for name, count in (("all", len(labels_test)), ("first", min(FIRST, len(labels_test)))):
         labels = labels_test[:count]
         confusion = confusion_matrix(labels, predicted[:count])
-        numbers[f"test_{count}"] = {
+        numbers[name] = {
             **accuracies(confusion),
             "images_per_digit": confusion.sum(dim=1).tolist(),
             "correct_per_digit": confusion.diagonal().tolist(),
+            "images": count,
             "correct": confusion.trace().item(),
             "correct_by_chance_per_digit": (confusion.sum(dim=1) * frequency).tolist(),
             "correct_by_chance": frequency[labels].sum().item(),
         }
     figure = confusion_figure(confusion_matrix(labels_test, predicted))
     save_figure(figure, figures / "ex3_confusion")
-    names = ("all test images", f"first {FIRST:,} test images")
-    bars = {name: n["accuracy_per_digit"] for name, n in zip(names, numbers.values(), strict=False)}
+    bars = {
+        "all test images": numbers["all"]["accuracy_per_digit"],
+        f"first {count:,} test images": numbers["first"]["accuracy_per_digit"],
+    }
     save_figure(accuracy_bars(bars, chance=10), figures / "ex3_accuracy")
 
     columns = numbers.values()

@@ -6,25 +6,23 @@ and shifted at random, ex4_augmented_loss and so on.
 
 import torch.nn.functional as F
 
-from common.errors import run_script
-from common.files import write_json
+from common.dataset import load_data
 from common.metrics import accuracies, confusion_matrix, predict
-from common.options import make_parser, read_options
 from common.plotting import confusion_figure, loss_curves, save_figure
 from common.pretrained import load_or_train
-from common.tables import fixed, print_table
+from common.script import fixed, make_parser, print_table, read_options, run_script, write_json
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__, trains=True)
     parser.add_argument("--augment", action="store_true", help="train on augmented images (4c)")
     options = read_options(parser, argv)
-    data, device = options.data, options.device
+    data = load_data(options)
     figures = options.figures_dir
     name, prefix = "classifier", "ex4"
     if options.augment:
         name, prefix = "classifier_augmented", "ex4_augmented"
-    classifier, history = load_or_train(name, data, options.model_dir, device, **options.training)
+    classifier, history = load_or_train(name, data, options.model_dir, **options.training)
 
     # (a) Accuracy on the test images, and (b) the gap to the training images.
     numbers = {}
@@ -32,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         ("train", data.x_clean_train, data.labels_train),
         ("test", data.x_clean_test, data.labels_test),
     ):
-        logits = predict(classifier, x, device)
+        logits = predict(classifier, x)
         confusion = confusion_matrix(labels, logits.argmax(dim=1))
         numbers[part] = {
             **accuracies(confusion),
@@ -44,12 +42,14 @@ def main(argv: list[str] | None = None) -> None:
     figure = loss_curves(history, {"loss": "cross-entropy (nats)"})
     save_figure(figure, figures / f"{prefix}_loss")
 
-    train, test = numbers.values()
-    digits = zip(train["accuracy_per_digit"], test["accuracy_per_digit"], strict=True)
-    rows = [(f"digit {digit}, correct (%)", *fixed(pair)) for digit, pair in enumerate(digits)]
-    rows += [
-        ("all, correct (%)", *fixed((train["accuracy"], test["accuracy"]))),
-        ("cross-entropy (nats)", *fixed((train["cross_entropy"], test["cross_entropy"]), digits=4)),
+    parts = list(numbers.values())
+    rows = [
+        *(
+            (f"digit {digit}, correct (%)", *fixed([n["accuracy_per_digit"][digit] for n in parts]))
+            for digit in range(10)
+        ),
+        ("all, correct (%)", *fixed([n["accuracy"] for n in parts])),
+        ("cross-entropy (nats)", *fixed([n["cross_entropy"] for n in parts], digits=4)),
     ]
     print_table(("", "training", "test"), rows)
     numbers["parameters"] = sum(p.numel() for p in classifier.parameters())

@@ -1,16 +1,19 @@
 """Exercise 7: a variational autoencoder with two latent units, beside the autoencoder.
 
-Writes ex7_reconstructions, ex7_loss, ex7_latent, ex7_grid, ex7_prior, ex7_accuracy and ex7.json.
+Writes ex7_reconstructions, ex7_loss, ex7_latent, ex7_accuracy, ex7_grid, ex7_prior and ex7.json.
 """
 
 import torch
-import torch.nn.functional as F
 
-from common.errors import run_script
-from common.files import write_json
-from common.grid import decode_grid, grid_points, prior_quantiles, prior_radii
-from common.metrics import confident_digits, describe_latent_space, draw_from_prior, predict
-from common.options import make_parser, read_options
+from common.dataset import load_data
+from common.latent import (
+    describe_latent_space,
+    grid_points,
+    latent_grid,
+    prior_quantiles,
+    prior_radii,
+)
+from common.metrics import confident_digits, predict
 from common.plotting import (
     VAE_TERMS,
     accuracy_bars,
@@ -22,77 +25,82 @@ from common.plotting import (
     save_figure,
 )
 from common.pretrained import load_or_train
-from common.tables import fixed, print_table
-from common.training import evaluate
-from models import vae_loss
+from common.script import fixed, make_parser, print_table, read_options, run_script, write_json
+from models import kl_divergence
 
 VAE_UNITS = ("latent unit $z_1$", "latent unit $z_2$")
 VAE_MEANS = ("mean of latent unit $z_1$", "mean of latent unit $z_2$")
-SHOWN = 64  # of the images drawn from the prior
+SAMPLES, SHOWN = 2000, 64  # of the prior
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__, trains=True), argv)
-    data, folder, device = options.data, options.checkpoint_dir, options.device
-    figures = options.figures_dir
-    vae, history = load_or_train("vae2", data, options.model_dir, device, **options.training)
-    autoencoder, _ = load_or_train("autoencoder", data, folder, device)
-    classifier, _ = load_or_train("classifier", data, folder, device)
+    data = load_data(options)
+    folder, figures = options.checkpoint_dir, options.figures_dir
+    vae, history = load_or_train("vae2", data, options.model_dir, **options.training)
+    autoencoder, _ = load_or_train("autoencoder", data, folder)
+    classifier, _ = load_or_train("classifier", data, folder)
+    x_test, labels_test = data.x_clean_test, data.labels_test
 
     # (a) The ten examples through the mean of their latent, and the loss with its two terms.
-    r_example = predict(vae.reconstruct, data.x_clean_example, device)
+    r_example = predict(vae.reconstruct, data.x_clean_example)
     figure = image_rows({"input": data.x_clean_example, "output": r_example})
     save_figure(figure, figures / "ex7_reconstructions")
     save_figure(loss_curves(history, VAE_TERMS), figures / "ex7_loss")
 
-    # (b) The means of all test images, and (d) the grid over them.
-    z = predict(vae.encode, data.x_clean_test, device)
-    figure = latent_figure(z, data.labels_test, VAE_MEANS, prior=True)
+    # (b) The means of all test images.
+    z = predict(vae.encode, x_test)
+    figure = latent_figure(z, labels_test, VAE_MEANS, prior=True)
     save_figure(figure, figures / "ex7_latent")
-    grid = decode_grid(vae, z, data.labels_test, device, VAE_UNITS)
-    save_figure(grid_figure(grid), figures / "ex7_grid")
 
-    # (e) The prior: images at its quantiles, the largest of z_2 on top, and images drawn from it.
-    q = prior_quantiles()
-    at_quantiles = predict(vae.decode, grid_points(q, q.flip(0)), device)
-    torch.manual_seed(0)  # of the draws, and of the samples below
-    x_drawn, of_prior = draw_from_prior(vae, classifier, device)
-    mosaics = {"at the prior's quantiles": at_quantiles, "drawn from the prior": x_drawn[:SHOWN]}
-    save_figure(mosaics_figure(mosaics), figures / "ex7_prior")
-    confident, digit = confident_digits(classifier, at_quantiles, device)
-    of_prior["confident_per_digit_of_quantiles"] = digit[confident].bincount(minlength=10).tolist()
-
-    # (c, e) Both latent spaces in numbers.
-    h = predict(autoencoder.encode, data.x_clean_test, device)
-    grids = {"autoencoder": decode_grid(autoencoder, h, data.labels_test, device), "VAE": grid}
-    numbers = {}
-    for name, model, sample in (
-        ("autoencoder", autoencoder, autoencoder.encode),
-        ("VAE", vae, lambda x: vae.encoder(x)[2]),
-    ):
-        r = predict(model.decode, grids[name].h, device)
-        confident, digit = confident_digits(classifier, grids[name].images, device)
-        numbers[name] = {
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "mse": F.mse_loss(r, data.x_clean_test).item(),
-            **describe_latent_space(model, sample, data, device),
-            "confident_share_of_grid": confident.float().mean().item(),
-            "confident_per_digit_of_grid": digit[confident].bincount(minlength=10).tolist(),
-        }
-    x_std = predict(lambda x: vae.encoder(x)[1], data.x_clean_test, device)
-    terms = evaluate(vae, vae_loss, data.x_clean_test, data.labels_test, device)
+    # (c) Both latent spaces in numbers.
+    numbers = {
+        "autoencoder": describe_latent_space(autoencoder, autoencoder.encode, data),
+        "VAE": describe_latent_space(vae, lambda x: vae.encoder(x)[2], data),
+    }
+    z_log_std = predict(lambda x: vae.encoder.posterior(x)[1], x_test)
     numbers["VAE"] |= {
-        "kl": terms["kl"],
-        "deviation": x_std.mean(dim=0).exp().tolist(),  # geometric mean, of each unit
-        "grid_step": [(axis[1] - axis[0]).item() for axis in (grid.a, grid.b)],
+        "kl": kl_divergence(z, z_log_std).sum(dim=1).mean().item(),
+        "deviation": z_log_std.mean(dim=0).exp().tolist(),  # geometric mean, of each unit
         "share_within_prior_radii": [
             (z.norm(dim=1) < radius).float().mean().item() for radius in prior_radii()
         ],
         "before_standardization": history["before_standardization"],
-        **of_prior,
     }
     accuracy = {name: n["knn_accuracy_per_digit"] for name, n in numbers.items()}
     save_figure(accuracy_bars(accuracy, chance=10), figures / "ex7_accuracy")
+
+    # (d) The grid over the means.
+    a, b = latent_grid(z)
+    images = predict(vae.decode, grid_points(a, b))
+    save_figure(grid_figure(images, a, b, z, labels_test, VAE_UNITS), figures / "ex7_grid")
+
+    # (e) The grids of both models, the prior's quantiles and samples of the prior: which images
+    # does the classifier of exercise 4 take for digits?
+    h = predict(autoencoder.encode, x_test)
+    of_autoencoder = predict(autoencoder.decode, grid_points(*latent_grid(h)))
+    for name, decoded in (("autoencoder", of_autoencoder), ("VAE", images)):
+        confident, digit = confident_digits(classifier, decoded)
+        numbers[name] |= {
+            "confident_share_of_grid": confident.float().mean().item(),
+            "confident_per_digit_of_grid": digit[confident].bincount(minlength=10).tolist(),
+        }
+    q = prior_quantiles().to(z.device)
+    at_quantiles = predict(vae.decode, grid_points(q, q.flip(0)))  # the largest of z_2 on top
+    confident, digit = confident_digits(classifier, at_quantiles)
+    per_digit_of_quantiles = digit[confident].bincount(minlength=10).tolist()
+    z_prior = torch.randn(SAMPLES, 2, generator=torch.Generator().manual_seed(0)).to(z.device)
+    x_prior = predict(vae.decode, z_prior)
+    confident, digit = confident_digits(classifier, x_prior)
+    numbers["VAE"] |= {
+        "grid_step": [(axis[1] - axis[0]).item() for axis in (a, b)],
+        "confident_per_digit_of_quantiles": per_digit_of_quantiles,
+        "prior_draws": SAMPLES,
+        "confident_share_of_prior": confident.float().mean().item(),
+        "prior_share_per_digit": (digit.bincount(minlength=10) / SAMPLES).tolist(),
+    }
+    mosaics = {"at the prior's quantiles": at_quantiles, "drawn from the prior": x_prior[:SHOWN]}
+    save_figure(mosaics_figure(mosaics), figures / "ex7_prior")
 
     rows = [
         (
@@ -105,8 +113,8 @@ def main(argv: list[str] | None = None) -> None:
     print_table(("model", "MSE", "KL (nats)", "1-NN (%)", "grid (%)"), rows)
     rows = [(name, *fixed(values, digits=0)) for name, values in accuracy.items()]
     print_table(("1-NN (%)", *range(10)), rows)
-    prior = numbers["VAE"]["confident_share_of_prior"]
-    print(f"images decoded from N(0, I) that are recognized as digits: {100 * prior:.1f} %\n")
+    share = numbers["VAE"]["confident_share_of_prior"]
+    print(f"images decoded from N(0, I) that are recognized as digits: {100 * share:.1f} %\n")
     write_json(figures / "ex7.json", numbers)
 
 

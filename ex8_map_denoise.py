@@ -4,80 +4,84 @@ Writes ex8_loss, ex8_denoising, ex8_map_loss and ex8.json; with --test-set, whic
 also ex8_test_set.json.
 """
 
-from common.denoising import bottleneck_metrics, denoise, evaluate_denoisers
-from common.errors import run_script
-from common.files import write_json
-from common.metrics import predict, psnr
-from common.options import make_parser, positive, read_options
+from common.dataset import load_data
+from common.metrics import (
+    bottleneck_metrics,
+    denoise,
+    image_metrics,
+    predict,
+    print_image_metrics,
+    psnr,
+)
 from common.plotting import VAE_TERMS, image_rows, loss_curves, map_loss_figure, save_figure
 from common.pretrained import load_or_train
-from common.tables import print_image_metrics
+from common.script import make_parser, positive, read_options, run_script, write_json
 from MAP_template import map_estimate
 from models import kl_divergence
 
 LATENT_SIZE = 16
-MEASURED = 1000  # test images that every run denoises
+FIRST = 1000  # test images that every run denoises
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__, trains=True, noise=True)
-    add = parser.add_argument
-    add("--beta", type=positive, help="weight of the prior (default: the variance of the noise)")
-    add("--test-set", action="store_true", help="denoise all test images, too")
+    help = "weight of the prior (default: the variance of the noise)"
+    parser.add_argument("--beta", type=positive(float), help=help)
+    parser.add_argument("--test-set", action="store_true", help="denoise all test images, too")
     options = read_options(parser, argv)
-    data, folder, device = options.data, options.checkpoint_dir, options.device
-    figures = options.figures_dir
-    beta = options.beta or data.noise**2
-    vae, history = load_or_train("vae16", data, options.model_dir, device, **options.training)
-    classifier, _ = load_or_train("classifier", data, folder, device)
-    x_clean, x_noisy, labels = data.x_clean_example, data.x_noisy_example, data.labels_example
+    data = load_data(options)
+    figures, beta = options.figures_dir, options.beta or data.noise**2
+    vae, history = load_or_train("vae16", data, options.model_dir, **options.training)
+    classifier, _ = load_or_train("classifier", data, options.checkpoint_dir)
+    x_clean, x_noisy = data.x_clean_example, data.x_noisy_example
 
     # The VAE with 16 latent units: its loss, and the KL divergence of each unit.
     save_figure(loss_curves(history, VAE_TERMS), figures / "ex8_loss")
-    kl = predict(lambda x: kl_divergence(*vae.encoder(x)[:2]), data.x_clean_test, device)
+    kl = predict(lambda x: kl_divergence(*vae.encoder.posterior(x)), data.x_clean_test)
 
     # (a) Through the bottleneck.
-    r = predict(vae.reconstruct, x_noisy, device)
-    bottleneck = bottleneck_metrics(vae, data, classifier, device)
-    print_image_metrics(bottleneck)
+    r = predict(vae.reconstruct, x_noisy)
+    measured = bottleneck_metrics(vae, data, classifier)
 
     # (b) The maximum a-posteriori estimate, and its loss beside that from another start.
-    x_estimate, losses = denoise(vae, x_noisy, beta, device)
+    x_estimate, losses = denoise(vae, x_noisy, beta)
     rows = {"noisy": x_noisy, "bottleneck": r, "MAP": x_estimate, "clean": x_clean}
     save_figure(image_rows(rows, reference=x_clean), figures / "ex8_denoising")
-    *_, losses_zero = map_estimate(vae.decode, x_noisy.to(device), LATENT_SIZE, beta)
-    runs = {"from the encoder's mean": losses, "from the prior's mean, 0": losses_zero.cpu()}
-    figure = map_loss_figure(runs)
-    save_figure(figure, figures / "ex8_map_loss")
+    *_, losses_zero = map_estimate(vae.decode, x_noisy, LATENT_SIZE, beta)
+    runs = {"from the encoder's mean": losses, "from the prior's mean, 0": losses_zero}
+    save_figure(map_loss_figure(runs), figures / "ex8_map_loss")
 
     # (c) Both methods on the examples and on test images.
-    denoisers = {
-        "noisy": lambda x: x,
-        "bottleneck": lambda x: predict(vae.reconstruct, x, device),
-        "MAP": lambda x: denoise(vae, x, beta, device)[0],
+    measured["example"] |= image_metrics(
+        {"MAP": x_estimate}, x_clean, data.labels_example, classifier
+    )
+    x_first = data.x_noisy_test[:FIRST]
+    images = {
+        "noisy": x_first,
+        "bottleneck": predict(vae.reconstruct, x_first),
+        "MAP": denoise(vae, x_first, beta)[0],
     }
-    example = evaluate_denoisers(denoisers, x_noisy, x_clean, labels, classifier, device)
-    test_set = (data.x_noisy_test, data.x_clean_test, data.labels_test)
-    first = [part[:MEASURED] for part in test_set]
-    test = evaluate_denoisers(denoisers, *first, classifier, device)
-    print_image_metrics({"example": example, f"test, {len(first[0]):,}": test})
+    first = image_metrics(images, data.x_clean_test[:FIRST], data.labels_test[:FIRST], classifier)
     numbers = {
         "noise": data.noise,
         "beta": beta,
         "kl_per_unit": kl.mean(dim=0).tolist(),
         "before_standardization": history["before_standardization"],
-        "bottleneck": bottleneck,
         "iterations": len(losses),
         "last_map_loss_of_examples": losses[-1].tolist(),
         "last_map_loss_from_zero": losses_zero[-1].mean().item(),
-        "example": example,
         "map_psnr_of_examples": [psnr(x, x_clean[i]) for i, x in enumerate(x_estimate)],
-        "test_1000": test,
+        **measured,
+        "first": {"images": len(x_first), **first},
     }
+    print_image_metrics({**measured, f"first {len(x_first):,}": first})
     write_json(figures / "ex8.json", numbers)
     if options.test_set:
-        test = evaluate_denoisers(denoisers, *test_set, classifier, device)
-        print_image_metrics({f"test, {len(data.labels_test):,}": test})
+        x_estimate, losses = denoise(vae, data.x_noisy_test, beta)
+        test = measured["test"] | image_metrics(
+            {"MAP": x_estimate}, data.x_clean_test, data.labels_test, classifier
+        )
+        print_image_metrics({f"all {len(data.labels_test):,}": test})
         numbers = {"noise": data.noise, "beta": beta, "iterations": len(losses), "test": test}
         write_json(figures / "ex8_test_set.json", numbers)
 

@@ -127,25 +127,25 @@ def classifier_loss(model: Classifier, x: Tensor, labels: Tensor) -> dict[str, T
     return {"loss": F.cross_entropy(model(x), labels)}
 
 
-def reparameterize(x_mean: Tensor, x_std: Tensor) -> Tensor:
-    """Exercise 7, equation (.1): sample `x_out = x_mean + n * exp(x_std)` with `n` from N(0, I).
+def reparameterize(x_mean: Tensor, x_log_std: Tensor) -> Tensor:
+    """Exercise 7, equation (.1): return `x_mean + n * exp(x_log_std)` with `n` from N(0, I).
 
     Args:
         x_mean: mean of the latent's distribution, `(N, latent_size)`.
-        x_std: log of its standard deviation, same shape.
+        x_log_std: log of its standard deviation, same shape.
 
     Returns:
         `x_out`, one sample of each distribution, same shape, differentiable in both arguments.
     """
-    n = torch.randn_like(x_std)
-    return x_mean + n * torch.exp(x_std)
+    n = torch.randn_like(x_log_std)
+    return x_mean + n * torch.exp(x_log_std)
 
 
 class VariationalEncoder(nn.Module):
-    """Exercise 7: map an image `(N, 1, 32, 32)` to `x_mean`, `x_std` and `x_out`.
+    """Exercise 7: map an image `(N, 1, 32, 32)` to `x_mean`, `x_log_std` and `x_out`.
 
-    `x_mean` and `x_std` are the mean and the log standard deviation of the latent's distribution,
-    `x_out` is a sample of it; each is `(N, latent_size)`. Blocks of 4x4 pixels first
+    `x_mean` and `x_log_std` are the mean and the log standard deviation of the latent's
+    distribution, `x_out` is a sample of it; each is `(N, latent_size)`. Blocks of 4x4 pixels first
     become channels, so that the convolutions run on 8x8 positions, which is fast.
     """
 
@@ -163,9 +163,14 @@ class VariationalEncoder(nn.Module):
             nn.Linear(64 * 4 * 4, 2 * latent_size),
         )
 
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `x_mean` and `x_log_std` of images `x`, without a sample."""
+        x_mean, x_log_std = self.layers(x).chunk(2, dim=1)
+        return x_mean, x_log_std
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x_mean, x_std = self.layers(x).chunk(2, dim=1)
-        return x_mean, x_std, reparameterize(x_mean, x_std)
+        x_mean, x_log_std = self.posterior(x)
+        return x_mean, x_log_std, reparameterize(x_mean, x_log_std)
 
 
 class VariationalDecoder(nn.Module):
@@ -220,8 +225,8 @@ def warp(image: Tensor, displacement: Tensor) -> Tensor:
     """
     identity = torch.eye(2, 3, device=image.device).expand(len(image), 2, 3)
     places = F.affine_grid(identity, image.shape, align_corners=False)
-    places = places + displacement.permute(0, 2, 3, 1)
-    return F.grid_sample(image, places, align_corners=False)
+    moved = places + displacement.permute(0, 2, 3, 1)
+    return F.grid_sample(image, moved, align_corners=False)
 
 
 class VAE(nn.Module):
@@ -233,13 +238,13 @@ class VAE(nn.Module):
         self.decoder = VariationalDecoder(latent_size)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return `r`, decoded from a sample of the latent of `x`, and its `x_mean` and `x_std`."""
-        x_mean, x_std, x_out = self.encoder(x)
-        return self.decoder(x_out), x_mean, x_std
+        """Return `r`, decoded from a sample of the latent of `x`, its `x_mean` and `x_log_std`."""
+        x_mean, x_log_std, x_out = self.encoder(x)
+        return self.decoder(x_out), x_mean, x_log_std
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the means `(N, latent_size)` of the latents of images `x` `(N, 1, 32, 32)`."""
-        return self.encoder(x)[0]
+        return self.encoder.posterior(x)[0]
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the images `(N, 1, 32, 32)` decoded from latents `z` `(N, latent_size)`."""
@@ -249,18 +254,14 @@ class VAE(nn.Module):
         """Return the images decoded from the means of images `x`, both `(N, 1, 32, 32)`."""
         return self.decode(self.encode(x))
 
-    def latent_layers(self) -> tuple[nn.Linear, nn.Linear]:
-        """Return the layers beside the latent: the encoder's last and the decoder's first."""
-        return self.encoder.layers[-1], self.decoder.features[0]
 
-
-def kl_divergence(x_mean: Tensor, x_std: Tensor) -> Tensor:
-    """Return the KL divergence of N(x_mean, exp(x_std)^2) from N(0, 1) in nats, per latent unit.
+def kl_divergence(x_mean: Tensor, x_log_std: Tensor) -> Tensor:
+    """Return the KL divergence of N(x_mean, exp(x_log_std)^2) from N(0, 1) per unit, in nats.
 
     Arguments and result are `(N, latent_size)`; the divergence of an image is the sum over its
     units.
     """
-    return 0.5 * (x_mean**2 + torch.exp(2 * x_std) - 1) - x_std
+    return 0.5 * (x_mean**2 + torch.exp(2 * x_log_std) - 1) - x_log_std
 
 
 def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> dict[str, Tensor]:
@@ -290,43 +291,44 @@ def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> d
     Returns:
         `loss` in nats per image, and its parts: `mse` per pixel and `kl` in nats per image.
     """
-    r, x_mean, x_std = model(x)
+    r, x_mean, x_log_std = model(x)
     mse = F.mse_loss(r, x)
-    kl = kl_divergence(x_mean, x_std).sum(dim=1).mean()
+    kl = kl_divergence(x_mean, x_log_std).sum(dim=1).mean()
     pixels = x[0].numel()
     loss = pixels / 2 * (torch.log(2 * torch.pi * mse) + 1) + kl_weight * kl
     return {"loss": loss, "mse": mse, "kl": kl}
 
 
 @torch.no_grad()
-def standardize_latent(vae: VAE, x: Tensor) -> dict[str, list[float]]:
+def standardize_latent(vae: VAE, x: Tensor) -> dict[str, dict[str, list[float]]]:
     """Shift and scale each latent unit to where the KL divergence is least; keep all images.
 
     Replace a latent unit z by c (z - m). If the decoder's first layer computes z / c + m first, all
     images stay as they are, but the KL divergence of the unit, averaged over the images, becomes
 
-        E[(c^2 ((x_mean - m)^2 + exp(2 x_std)) - 1) / 2 - x_std] - ln c.
+        E[(c^2 ((x_mean - m)^2 + exp(2 x_log_std)) - 1) / 2 - x_log_std] - ln c.
 
     Its derivatives with respect to m and c are zero where m = E[x_mean] and c^2 = 1 / E[(x_mean -
-    m)^2 + exp(2 x_std)], which is the minimum. So wherever `vae_loss` is least, each unit has mean
-    0 and second moment 1 over images and samples, those of the prior, whatever the network.
+    m)^2 + exp(2 x_log_std)], which is the minimum. So wherever `vae_loss` is least, each unit has
+    mean 0 and second moment 1 over images and samples, those of the prior, whatever the network.
 
     Args:
         vae: the VAE; its two layers beside the latent are changed in place.
         x: images `(N, 1, 32, 32)` over which the moments are taken.
 
     Returns:
-        `mean` and `second_moment` of each unit before the change.
+        `before_standardization`: `mean` and `second_moment` of each unit before the change.
     """
-    last, first = vae.latent_layers()
-    outputs = torch.cat([vae.encoder.layers(batch.to(last.weight)) for batch in x.split(500)])
-    x_mean, x_std = outputs.double().chunk(2, dim=1)
-    m, second_moment = x_mean.mean(dim=0), (x_mean**2 + torch.exp(2 * x_std)).mean(dim=0)
+    last, first = vae.encoder.layers[-1], vae.decoder.features[0]
+    outputs = torch.cat([vae.encoder.layers(batch) for batch in x.split(500)])
+    x_mean, x_log_std = outputs.double().chunk(2, dim=1)
+    m, second_moment = x_mean.mean(dim=0), (x_mean**2 + torch.exp(2 * x_log_std)).mean(dim=0)
     c = (second_moment - m**2).rsqrt()
-    scale = torch.cat([c, torch.ones_like(c)])  # of the rows of x_mean and of x_std
+    scale = torch.cat([c, torch.ones_like(c)])  # of the rows of x_mean and of x_log_std
     shift = torch.cat([-c * m, torch.log(c)])
     last.weight.copy_(scale[:, None] * last.weight)
     last.bias.copy_(scale * last.bias + shift)
     first.bias.add_(first.weight @ m.to(first.weight))
     first.weight.div_(c)
-    return {"mean": m.tolist(), "second_moment": second_moment.tolist()}
+    moments = {"mean": m.tolist(), "second_moment": second_moment.tolist()}
+    return {"before_standardization": moments}

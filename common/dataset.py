@@ -1,31 +1,25 @@
 """MNIST at 32x32 in [0, 1], its noisy copy, and the ten example digits of the assignment.
 
-scikit-learn's bundled handwritten digits take the place of MNIST where it cannot be downloaded.
+scikit-learn's bundled handwritten digits take the place of MNIST where it cannot be had.
 """
 
-import contextlib
 import hashlib
-import multiprocessing
 import socket
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from urllib.request import urlopen
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from torch import Tensor
 
-from common.errors import DataError, MissingDataError, log, run_script
-from common.files import DATA_DIR
+from common.script import DATA_DIR, ScriptError, log, run_script, set_folders
 
 NOISE = 0.25  # standard deviation; the assignment's 0.5 is on pixels in [-1, 1]
-IMAGE_SIZE = 32  # five halvings bring 32x32 to the 2x1 latent of exercise 1
 MNIST_EXAMPLES = [10, 14, 1, 18, 19, 15, 11, 17, 61, 12]  # the course's test images, 0 to 9
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
 
@@ -35,11 +29,12 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+TENSORS = ("x_clean_train", "labels_train", "x_clean_test", "labels_test")  # in these files
 
 
-@dataclass
+@dataclass(eq=False)
 class Dataset:
-    """The nine tensors of the assignment.
+    """The nine tensors of the assignment; each is read when it is first used.
 
     Images are float32 `(N, 1, 32, 32)`, the clean ones in [0, 1]; noisy ones are clean ones plus
     Gaussian noise, not clipped. Labels are int64 `(N,)`. The ten examples are test images, one of
@@ -47,54 +42,72 @@ class Dataset:
     """
 
     name: str  # "mnist" or "digits"
-    x_clean_train: Tensor
-    labels_train: Tensor
-    x_clean_test: Tensor
-    labels_test: Tensor
+    read: Callable[[str], Tensor]  # returns one of TENSORS
     examples: Sequence[int]  # their indices in the test images
-    noise: float  # standard deviation
-    seed: int  # of the noise
+    noise: float = NOISE  # standard deviation
+    seed: int = 0  # of the noise
 
-    def add_noise(self, x_clean: Tensor, seed: int) -> Tensor:
-        """Return `x_clean` plus Gaussian noise."""
-        generator = torch.Generator().manual_seed(seed)
-        return x_clean + self.noise * torch.randn(x_clean.shape, generator=generator)
+    x_clean_train = cached_property(lambda self: self.read("x_clean_train"))
+    x_noisy_train = cached_property(lambda self: self.add_noise("x_clean_train"))
+    labels_train = cached_property(lambda self: self.read("labels_train"))
+    x_clean_test = cached_property(lambda self: self.read("x_clean_test"))
+    x_noisy_test = cached_property(lambda self: self.add_noise("x_clean_test"))
+    labels_test = cached_property(lambda self: self.read("labels_test"))
+    x_clean_example = property(lambda self: self.x_clean_test[self.examples])
+    x_noisy_example = property(lambda self: self.x_noisy_test[self.examples])
+    labels_example = property(lambda self: self.labels_test[self.examples])
 
-    @cached_property
-    def x_noisy_train(self) -> Tensor:
-        return self.add_noise(self.x_clean_train, 2 * self.seed + 1)
-
-    @cached_property
-    def x_noisy_test(self) -> Tensor:
-        return self.add_noise(self.x_clean_test, 2 * self.seed)
-
-    @property
-    def x_clean_example(self) -> Tensor:
-        return self.x_clean_test[self.examples]
-
-    @property
-    def x_noisy_example(self) -> Tensor:
-        return self.x_noisy_test[self.examples]
-
-    @property
-    def labels_example(self) -> Tensor:
-        return self.labels_test[self.examples]
+    def add_noise(self, name: str) -> Tensor:
+        """Return the images `name` plus Gaussian noise, the same on every device."""
+        x_clean = getattr(self, name)
+        generator = torch.Generator().manual_seed(2 * self.seed + (name == "x_clean_train"))
+        n = torch.randn(x_clean.shape, generator=generator)
+        return x_clean + self.noise * n.to(x_clean.device)
 
 
-def resize(images: Tensor) -> Tensor:
-    """Resize gray images `(N, height, width)` bilinearly to float32 `(N, 1, 32, 32)`."""
-    return F.interpolate(images[:, None].float(), size=IMAGE_SIZE, mode="bilinear")
+def resize(images: Tensor, white: float) -> Tensor:
+    """Resize images `(N, height, width)` in [0, white] to float32 `(N, 1, 32, 32)` in [0, 1]."""
+    # Five halvings bring 32x32 to the 2x1 latent of exercise 1.
+    return F.interpolate(images[:, None].float(), size=32, mode="bilinear").div_(white)
+
+
+def download(data_dir: Path) -> None:
+    """Download MNIST to `data_dir` if it is not there; raise a ScriptError if that fails."""
+    raw = data_dir / "MNIST" / "raw"
+    if all((raw / name).is_file() for name in MNIST_SHA256):
+        return
+    from torchvision.datasets import MNIST  # takes seconds to import
+
+    time_out = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        MNIST(data_dir, download=True)
+    except (HTTPException, OSError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise ScriptError(
+            f"MNIST is not in {raw} and cannot be downloaded ({reason}); "
+            "data/README.md names the files to put there"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(time_out)
+
+
+def find_data(data_dir: Path) -> str:
+    """Return `"mnist"`, or `"digits"` where MNIST is missing and cannot be downloaded."""
+    try:
+        download(data_dir)
+    except ScriptError as error:
+        instead = "scikit-learn's digits take its place; the models are trained on them for some"
+        log(f"{error}; {instead} minutes, and the results go to figures/digits")
+        return "digits"
+    return "mnist"
 
 
 def read_idx_file(path: Path) -> Tensor:
-    """Return the numbers in an MNIST file: images uint8 `(N, 28, 28)` or labels uint8 `(N,)`.
-
-    Raises:
-        DataError: the file differs from MNIST's.
-    """
+    """Return the uint8 images `(N, 28, 28)` or labels `(N,)` of a file that has MNIST's SHA-256."""
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != MNIST_SHA256[path.name]:
-        raise DataError(
+        raise ScriptError(
             f"{path} is not the file of MNIST (its SHA-256 differs); "
             "delete it and run again to download it anew"
         )
@@ -102,67 +115,40 @@ def read_idx_file(path: Path) -> Tensor:
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header_size).view(shape)
 
 
-def download(data_dir: str | Path) -> None:
-    """Download MNIST to `data_dir`, if it is not there.
-
-    Raises:
-        MissingDataError: it cannot be downloaded.
-    """
-    raw = Path(data_dir) / "MNIST" / "raw"
-    if all((raw / name).is_file() for name in MNIST_SHA256):
-        return
-    from torchvision.datasets import MNIST  # takes seconds to import
-
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    try:
-        if not all((raw / f"{name}.gz").is_file() for name in MNIST_SHA256):
-            # A server that does not answer would be tried at each of its addresses.
-            answer = ThreadPool(1).apply_async(urlopen, MNIST.mirrors[:1])
-            with contextlib.suppress(OSError):
-                answer.get(DOWNLOAD_TIMEOUT)
-        with FileLock(Path(data_dir) / ".download.lock"):  # another script may be downloading
-            MNIST(data_dir, download=True)
-    except (HTTPException, OSError, RuntimeError, multiprocessing.TimeoutError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise MissingDataError(
-            f"MNIST is not in {raw} and cannot be downloaded ({reason}); "
-            "data/README.md names the files to put there"
-        ) from error
-
-
 def load_mnist(
-    data_dir: str | Path = DATA_DIR, noise: float = NOISE, seed: int = 0, limit: int | None = None
+    data_dir: str | Path = DATA_DIR,
+    noise: float = NOISE,
+    seed: int = 0,
+    limit: int | None = None,
+    device: str = "cpu",
 ) -> Dataset:
     """Return MNIST, 60,000 training and 10,000 test images, found in `data_dir` or downloaded.
 
     Args:
         data_dir: holds the four idx files in `MNIST/raw`, as torchvision does.
         noise: standard deviation of the noise in `x_noisy_*`.
-        seed: seed of the noise.
+        seed: of the noise.
         limit: keep only the first `limit` training images.
+        device: where the tensors are.
 
-    Raises:
-        MissingDataError: the files are missing and cannot be downloaded.
-        DataError: one of the files is damaged.
+    Raise a ScriptError if the files can neither be found nor downloaded and, when a tensor is first
+    used, if its file is damaged.
     """
-    download(data_dir)
-    raw = Path(data_dir) / "MNIST" / "raw"
-    images_train, labels_train, images_test, labels_test = (
-        read_idx_file(raw / name) for name in MNIST_SHA256
-    )
-    return Dataset(
-        "mnist",
-        resize(images_train[:limit]).div_(255),
-        labels_train[:limit].long(),
-        resize(images_test).div_(255),
-        labels_test.long(),
-        MNIST_EXAMPLES,
-        noise,
-        seed,
-    )
+    download(Path(data_dir))
+
+    files = dict(zip(TENSORS, MNIST_SHA256, strict=True))
+
+    def read(name: str) -> Tensor:
+        numbers = read_idx_file(Path(data_dir) / "MNIST" / "raw" / files[name])
+        numbers = numbers[: limit if name.endswith("train") else None].to(device)
+        return numbers.long() if name.startswith("labels") else resize(numbers, white=255)
+
+    return Dataset("mnist", read, MNIST_EXAMPLES, noise, seed)
 
 
-def load_digits(noise: float = NOISE, seed: int = 0, limit: int | None = None) -> Dataset:
+def load_digits(
+    noise: float = NOISE, seed: int = 0, limit: int | None = None, device: str = "cpu"
+) -> Dataset:
     """Return scikit-learn's digits, 1,437 training and 360 test images of 8x8, resized to 32x32.
 
     The split is fixed and stratified. Arguments as in `load_mnist`.
@@ -171,38 +157,30 @@ def load_digits(noise: float = NOISE, seed: int = 0, limit: int | None = None) -
     from sklearn.model_selection import train_test_split
 
     images, labels = (torch.from_numpy(array) for array in load_bundled(return_X_y=True))
-    images_train, images_test, labels_train, labels_test = train_test_split(
-        images.view(-1, 8, 8), labels, test_size=0.2, stratify=labels, random_state=0
-    )
-    return Dataset(
-        "digits",
-        resize(images_train[:limit]).div_(16),
-        labels_train[:limit],
-        resize(images_test).div_(16),
-        labels_test,
-        [(labels_test == digit).nonzero()[0, 0].item() for digit in range(10)],
-        noise,
-        seed,
-    )
+    images = resize(images.view(-1, 8, 8), white=16)
+    parts = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
+    x_train, x_test, labels_train, labels_test = (part.to(device) for part in parts)
+    tensors = (x_train[:limit], labels_train[:limit], x_test, labels_test)
+    read = dict(zip(TENSORS, tensors, strict=True)).__getitem__
+    examples = [(labels_test == digit).nonzero()[0, 0].item() for digit in range(10)]
+    return Dataset("digits", read, examples, noise, seed)
 
 
-def load_dataset(
-    name: str, data_dir: Path, noise: float = NOISE, limit: int | None = None
-) -> Dataset:
-    """Return `"mnist"`, `"digits"` or, by `"auto"`, MNIST and the digits where it is missing.
+def load_data(options: Namespace) -> Dataset:
+    """Return the data that the options of a script name, and complete the options.
 
-    Raises:
-        DataError: MNIST is named and missing, or damaged.
+    By `--dataset auto` this is MNIST, or the digits where it cannot be had; `options.dataset` then
+    says which, and `set_folders` takes account of it.
     """
-    if name != "digits":
-        try:
-            return load_mnist(data_dir, noise, limit=limit)
-        except MissingDataError as error:
-            if name == "mnist":
-                raise
-            log(f"{error}; continuing with scikit-learn's digits")
-    return load_digits(noise, limit=limit)
+    if options.dataset == "auto":
+        options.dataset = find_data(options.data_dir)
+    set_folders(options)
+    noise = getattr(options, "noise", None) or NOISE
+    settings = {"noise": noise, "limit": options.limit, "device": options.device}
+    if options.dataset == "digits":
+        return load_digits(**settings)
+    return load_mnist(options.data_dir, **settings)
 
 
 if __name__ == "__main__":
-    run_script(lambda: print(load_dataset("auto", Path(sys.argv[1])).name))
+    run_script(lambda: print(find_data(Path(sys.argv[1]))))

@@ -1,6 +1,6 @@
 """Data-dependent initialization of the networks (Mishkin and Matas, 2016)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +12,14 @@ from models import VAE, Autoencoder, Classifier, reparameterize
 def lsuv_init(
     layers: Iterable[nn.Module],
     x: Tensor,
-    targets: dict[nn.Module, tuple[Tensor | float, Tensor | float]],
+    targets: Mapping[nn.Module, tuple[Tensor | float, Tensor | float]],
 ) -> Tensor:
     """Initialize `layers` in place so that their outputs have given means and deviations.
 
     Layer-sequential unit-variance initialization: orthogonal weights are scaled and biases shifted,
-    layer by layer, until every channel of the output has mean 0 and standard deviation 1 over the
-    images `x`.
-
-    Args:
-        layers: in the order of the forward pass.
-        x: input of the first layer, a thousand or so images `(N, 1, 32, 32)` or latents.
-        targets: layers with another (mean, standard deviation) than (0, 1).
-
-    Returns:
-        The output of the last layer.
+    layer by layer, in the order of the forward pass, until every channel of the output has mean 0
+    and standard deviation 1 over `x`, a thousand or so images `(N, 1, 32, 32)` or latents. Those in
+    `targets` get another (mean, standard deviation). Return the output of the last layer.
     """
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -44,32 +37,39 @@ def lsuv_init(
     return x
 
 
-def init_weights(model: nn.Module, x: Tensor, latent_mean: float = 2.0) -> None:
-    """Initialize `model` from training images `x` `(N, 1, 32, 32)`.
+def init_autoencoder(model: Autoencoder, x: Tensor, latent_mean: float = 2.0) -> None:
+    """Initialize the autoencoder from training images `x` `(N, 1, 32, 32)`.
 
-    Both halves of the autoencoder end in a ReLU, and a value that it clips carries no information
-    and no gradient. So the latent starts at a mean of `latent_mean` standard deviations, and the
-    output near the mean pixel.
+    Both halves end in a ReLU, and a value that it clips carries no information and no gradient. So
+    the latent starts at a mean of `latent_mean` standard deviations, and the output near the mean
+    pixel.
+    """
+    encoder, decoder = model.encoder.layers, model.decoder.layers
+    targets = {encoder[-3]: (latent_mean, 1.0), decoder[-3]: (x.mean().item(), 0.1)}
+    lsuv_init([*encoder, *decoder], x, targets)
 
-    The VAE's means start with the prior's spread and its standard deviations at about a third of
-    that, so that the latent carries information from the first step on. From PyTorch's default
+
+def init_classifier(model: Classifier, x: Tensor) -> None:
+    """Initialize the classifier from training images `x` `(N, 1, 32, 32)`.
+
+    All digits start about equally likely.
+    """
+    lsuv_init([*model.features, model.flatten, model.dense], x, {model.dense: (0.0, 0.1)})
+
+
+def init_vae(model: VAE, x: Tensor) -> None:
+    """Initialize a VAE from training images `x` `(N, 1, 32, 32)`.
+
+    The means start with the prior's spread and the standard deviations at about a third of that, so
+    that the latent carries information from the first step on. From PyTorch's default
     initialization the VAE ignores its latent: the KL divergence falls to 0 and stays there. No
     image is warped at first.
     """
-    if isinstance(model, Autoencoder):
-        encoder, decoder = model.encoder.layers, model.decoder.layers
-        targets = {encoder[-3]: (latent_mean, 1.0), decoder[-3]: (x.mean().item(), 0.1)}
-        lsuv_init([*encoder, *decoder], x, targets)
-    elif isinstance(model, Classifier):
-        layers = [*model.features, model.flatten, model.dense]
-        lsuv_init(layers, x, {model.dense: (0.0, 0.1)})  # all digits about equally likely
-    elif isinstance(model, VAE):
-        encoder, decoder = model.encoder.layers, model.decoder
-        ones = torch.ones(encoder[-1].out_features // 2)
-        mean, deviation = torch.cat([0 * ones, -ones]), torch.cat([ones, 0.1 * ones])
-        h = lsuv_init(encoder, x, {encoder[-1]: (mean, deviation)})
-        x_out = reparameterize(*h.chunk(2, dim=1))
-        features = lsuv_init(decoder.features, x_out, {})
-        lsuv_init(decoder.image, features, {decoder.image[-3]: (torch.logit(x.mean()), 0.5)})
-        for parameter in decoder.displacement.parameters():
-            nn.init.zeros_(parameter)
+    encoder, decoder = model.encoder.layers, model.decoder
+    ones = torch.ones(encoder[-1].out_features // 2)
+    mean, deviation = torch.cat([0 * ones, -ones]), torch.cat([ones, 0.1 * ones])
+    h = lsuv_init(encoder, x, {encoder[-1]: (mean, deviation)})
+    features = lsuv_init(decoder.features, reparameterize(*h.chunk(2, dim=1)), {})
+    lsuv_init(decoder.image, features, {decoder.image[-3]: (torch.logit(x.mean()), 0.5)})
+    for parameter in decoder.displacement.parameters():
+        nn.init.zeros_(parameter)

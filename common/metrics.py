@@ -1,63 +1,34 @@
-"""Measurements: errors of images, classification, separation and accuracy in a latent space.
+"""Measurements: errors of images, denoising and classification.
 
-Labels are int64 tensors `(N,)`; latents are float32 `(N, latent_size)`.
+Images are float32 `(N, 1, 32, 32)` in [0, 1], labels int64 `(N,)`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from common.dataset import Dataset
+from common.script import fixed, print_table
+from MAP_template import map_estimate
+from models import VAE
 
 BATCH_SIZE = 500
 CONFIDENT = 0.9  # the probability above which the classifier counts as confident
-DRAWS = 2000  # from the prior
 
 
 @torch.no_grad()
-def predict(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device) -> Tensor:
-    """Return `function(x)` on the CPU, computed on `device` in batches and without gradients."""
-    return torch.cat([function(batch.to(device)).cpu() for batch in x.split(BATCH_SIZE)])
-
-
-def decibel(mse: float) -> float:
-    """Return the peak signal-to-noise ratio in dB of a mean squared error, with a peak of 1."""
-    return -10 * math.log10(mse)
+def predict(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return `function(x)`, computed in batches and without gradients."""
+    return torch.cat([function(batch) for batch in x.split(BATCH_SIZE)])
 
 
 def psnr(x: Tensor, reference: Tensor) -> float:
     """Return the peak signal-to-noise ratio in dB over all images together, with a peak of 1."""
-    return decibel(F.mse_loss(x, reference).item())
-
-
-def neighbors(h_reference: Tensor, h: Tensor | None, count: int) -> Tensor:
-    """Return the indices of the `count` points of `h_reference` nearest to each of `h`.
-
-    None stands for `h_reference` itself; then a point is not one of its neighbors.
-    """
-    from sklearn.neighbors import NearestNeighbors  # takes seconds to import
-
-    search = NearestNeighbors(n_neighbors=count).fit(h_reference.numpy())
-    found = search.kneighbors(None if h is None else h.numpy(), return_distance=False)
-    return torch.from_numpy(found)
-
-
-def nearest_label(h_train: Tensor, labels_train: Tensor, h: Tensor) -> Tensor:
-    """Exercise 3: return the label of the point of `h_train` nearest to each of `h`, `(N,)`."""
-    return labels_train[neighbors(h_train, h, count=1)[:, 0]]
-
-
-def separation(h: Tensor, labels: Tensor, count: int = 10) -> Tensor:
-    """Return per digit the mean share of a point's nearest neighbors with its label, `(10,)`.
-
-    The point is not one of its `count` neighbors.
-    """
-    nearest = neighbors(h, None, count)
-    same = (labels[nearest] == labels[:, None]).float().mean(dim=1)
-    return torch.stack([same[labels == digit].mean() for digit in range(10)])
+    return -10 * math.log10(F.mse_loss(x, reference).item())
 
 
 def confusion_matrix(labels: Tensor, predicted: Tensor) -> Tensor:
@@ -76,66 +47,73 @@ def accuracies(confusion: Tensor) -> dict[str, float | list[float | None]]:
     }
 
 
-def confident_digits(
-    classifier: nn.Module, images: Tensor, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return for which images the classifier is more than 90 % confident, and their digits.
-
-    Args:
-        classifier: that of exercise 4.
-        images: `(N, 1, 32, 32)`.
-        device: where the classifier is.
-
-    Returns:
-        bool `(N,)` and int64 `(N,)`.
-    """
-    probability, digit = predict(classifier, images, device).softmax(dim=1).max(dim=1)
+def confident_digits(classifier: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return bool `(N,)`, of which images exercise 4's classifier is confident, and the digits."""
+    probability, digit = predict(classifier, images).softmax(dim=1).max(dim=1)
     return probability > CONFIDENT, digit
 
 
-def describe_latent_space(
-    model: nn.Module, sample: Callable[[Tensor], Tensor], data: Dataset, device: torch.device
-) -> dict[str, float | list]:
-    """Exercise 7c: measure the latent space of a model.
+def image_metrics(
+    images: Mapping[str, Tensor], x_clean: Tensor, labels: Tensor, classifier: nn.Module
+) -> dict[str, dict[str, float]]:
+    """Compare images, given by how they were made, with the clean ones and their labels.
 
-    Args:
-        model: an autoencoder or a VAE; its `encode` gives the latents that are compared.
-        sample: maps images to latents, sampled where the encoder gives a distribution.
-        data: the images that are encoded.
-        device: where the model is.
-
-    Returns:
-        `knn_accuracy` and `knn_accuracy_per_digit` of the nearest training image, in percent;
-        `mean`, `covariance`, `min` and `max` of the sampled latents of the test images: those of
-        the aggregate posterior, which the prior N(0, I) compares with 0 and I.
+    Return for each `mse`, `psnr` in dB, and `right_digit`, the percentage that exercise 4's
+    classifier reads correctly.
     """
-    h_train = predict(model.encode, data.x_clean_train, device)
-    h = predict(model.encode, data.x_clean_test, device)
-    h_sample = predict(sample, data.x_clean_test, device)
-    predicted = nearest_label(h_train, data.labels_train, h)
-    found = accuracies(confusion_matrix(data.labels_test, predicted))
+    found = {}
+    for name, x in images.items():
+        right = predict(classifier, x).argmax(dim=1) == labels
+        found[name] = {
+            "mse": F.mse_loss(x, x_clean).item(),
+            "psnr": psnr(x, x_clean),
+            "right_digit": 100 * right.float().mean().item(),
+        }
+    return found
+
+
+def bottleneck_metrics(
+    model: nn.Module, data: Dataset, classifier: nn.Module
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Exercises 6 and 8a: measure noisy images before and after an autoencoder or a VAE.
+
+    Return for the ten examples and for all test images, `example` and `test`, the `image_metrics`
+    of the `noisy` images, of those after the `bottleneck`, and of `clean input` after it.
+    """
+
+    def measure(x_noisy: Tensor, x_clean: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
+        images = {
+            "noisy": x_noisy,
+            "bottleneck": predict(model.reconstruct, x_noisy),
+            "clean input": predict(model.reconstruct, x_clean),
+        }
+        return image_metrics(images, x_clean, labels, classifier)
+
     return {
-        **{f"knn_{name}": value for name, value in found.items()},
-        "mean": h_sample.mean(dim=0).tolist(),
-        "covariance": h_sample.T.cov().tolist(),
-        "min": h_sample.min(dim=0).values.tolist(),
-        "max": h_sample.max(dim=0).values.tolist(),
+        "example": measure(data.x_noisy_example, data.x_clean_example, data.labels_example),
+        "test": measure(data.x_noisy_test, data.x_clean_test, data.labels_test),
     }
 
 
-def draw_from_prior(
-    vae: nn.Module, classifier: nn.Module, device: torch.device
-) -> tuple[Tensor, dict[str, float | list]]:
-    """Exercise 7e: decode draws from N(0, I) and classify the images by exercise 4's classifier.
+def print_image_metrics(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """Print `image_metrics` by the part of the data and by how the images were made."""
+    rows = [
+        (f"{part}, {name}", f"{row['mse']:.5f}", *fixed((row["psnr"], row["right_digit"])))
+        for part, images in parts.items()
+        for name, row in images.items()
+    ]
+    print_table(("images", "MSE", "PSNR (dB)", "right digit (%)"), rows)
 
-    Returns:
-        The images `(DRAWS, 1, 32, 32)`, and their number `prior_draws`, the
-        `confident_share_of_prior` and the `prior_share_per_digit`.
+
+def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """Exercise 8b: start the MAP estimates of `x_noisy` `(N, 1, 32, 32)` at the encoder's mean.
+
+    Return `x_estimate` `(N, 1, 32, 32)` and the loss of each image, `(iterations, N)`.
     """
-    images = predict(vae.decode, torch.randn(DRAWS, 2), device)
-    confident, digit = confident_digits(classifier, images, device)
-    return images, {
-        "prior_draws": DRAWS,
-        "confident_share_of_prior": confident.float().mean().item(),
-        "prior_share_per_digit": (digit.bincount(minlength=10) / DRAWS).tolist(),
-    }
+    x_estimates, losses = [], []
+    for x in tqdm(x_noisy.split(BATCH_SIZE), "MAP", leave=False, delay=2, disable=None):
+        z_init = predict(vae.encode, x)
+        _, x_estimate, loss = map_estimate(vae.decode, x, z_init.shape[1], beta, z_init)
+        x_estimates.append(x_estimate)
+        losses.append(loss)
+    return torch.cat(x_estimates), torch.cat(losses, dim=1)

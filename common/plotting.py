@@ -9,29 +9,31 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib import patheffects
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
-from common.files import atomic_write
-from common.grid import LATENT_UNITS, DecodedGrid, grid_points, prior_radii
+from common.latent import grid_points, prior_radii
 from common.metrics import psnr
+from common.script import write_file
 
 PAGE_WIDTH = 6.3  # inches of text on an A4 page
 COLORS = matplotlib.color_sequences["petroff10"]  # ten that color-blind readers tell apart
 # Digits that lie close to each other in a latent space, 3, 5 and 8 or 4, 7 and 9, differ most.
 DIGIT_COLORS = [COLORS[i] for i in (8, 3, 5, 0, 4, 1, 7, 6, 2, 9)]
+Names = tuple[str, str]  # of the two axes
+LATENT_UNITS: Names = ("latent unit $h_1$", "latent unit $h_2$")
 VAE_TERMS = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
-ENLARGED = (0.025, 0.975)  # quantiles of each axis that limit a scatter plot's second view
 
+matplotlib.use("Agg")  # opens no window
 matplotlib.rcParams.update(
     {
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "figure.dpi": 100,
         "image.interpolation": "none",  # a pdf file keeps the pixels as they are
         "savefig.dpi": 200,
         "legend.frameon": False,
@@ -46,19 +48,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     for format, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         content = io.BytesIO()
         figure.savefig(content, format=format, metadata=metadata)
-        atomic_write(path.with_suffix(f".{format}"), content.getvalue())
+        write_file(path.with_suffix(f".{format}"), content.getvalue())
+    plt.close(figure)
     print(f"wrote {path.with_suffix('.png')}")
-
-
-def subplots(
-    rows: int = 1, columns: int = 1, size: tuple[float, float] = (PAGE_WIDTH, 3), **settings: object
-) -> tuple[Figure, np.ndarray]:
-    """Return a figure of a `size` in inches and its axes, `(rows, columns)`.
-
-    Unlike pyplot's function it keeps no list of open figures and opens no window.
-    """
-    figure = Figure(figsize=size)
-    return figure, figure.subplots(rows, columns, squeeze=False, **settings)
 
 
 def image_rows(rows: Mapping[str, Tensor], reference: Tensor | None = None) -> Figure:
@@ -69,13 +61,13 @@ def image_rows(rows: Mapping[str, Tensor], reference: Tensor | None = None) -> F
     """
     columns = len(next(iter(rows.values())))
     size = (PAGE_WIDTH, PAGE_WIDTH / (columns + 1) * len(rows))
-    figure, axes = subplots(len(rows), columns, size)
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
     figure.get_layout_engine().set(
         w_pad=0.01, h_pad=0.02, wspace=0, hspace=0, rect=(0.01, 0, 0.99, 1)
     )
     for row_axes, (name, images) in zip(axes, rows.items(), strict=True):
         for column, (ax, image) in enumerate(zip(row_axes, images, strict=True)):
-            ax.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1)
+            ax.imshow(image[0].cpu().numpy(), cmap="gray", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
             if reference is not None and not torch.equal(image, reference[column]):
                 ax.set_xlabel(f"{psnr(image, reference[column]):.1f}", size=7, labelpad=1)
@@ -99,14 +91,10 @@ def loss_curves(
     """Plot the training and test loss of a history, as `training.train` records it, by epochs.
 
     An epoch's training loss is the mean over its batches and is drawn at the middle of the epoch;
-    the test loss is measured before the first epoch and after each. The axes are logarithmic where
-    all values are positive.
-
-    Args:
-        history: of the training.
-        terms: the terms of the loss to show, one panel each, and the labels of their axes.
+    the test loss is measured before the first epoch and after each. Each of the `terms` has a panel
+    with its label; the axes are logarithmic where all values are positive.
     """
-    figure, [panels] = subplots(1, len(terms), (PAGE_WIDTH, 2.6))
+    figure, [panels] = plt.subplots(1, len(terms), figsize=(PAGE_WIDTH, 2.6), squeeze=False)
     for ax, (term, name) in zip(panels, terms.items(), strict=True):
         train, test = history["train"][term], history["test"][term]
         ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLORS[0], label="training")
@@ -124,35 +112,37 @@ def latent_scatter(
     ax: Axes,
     h: Tensor,
     labels: Tensor,
-    axis_names: tuple[str, str] = LATENT_UNITS,
+    units: Names = LATENT_UNITS,
 ) -> None:
     """Plot latents `(N, 2)` colored by label; `digit_legend` adds the legend."""
+    h, labels = h.cpu(), labels.cpu()
     order = np.random.default_rng(0).permutation(len(h))  # no digit covers the others
     colors = [DIGIT_COLORS[label] for label in labels[order]]
     size = min(12, 20_000 / len(h))
     ax.scatter(*h[order].T.numpy(), s=size, c=colors, linewidths=0, alpha=0.6, rasterized=True)
     for digit, color in enumerate(DIGIT_COLORS):
         ax.scatter([], [], s=25, color=color, label=str(digit))
-    ax.set(xlabel=axis_names[0], ylabel=axis_names[1])
+    ax.set(xlabel=units[0], ylabel=units[1])
 
 
 def latent_figure(
-    h: Tensor, labels: Tensor, axis_names: tuple[str, str] = LATENT_UNITS, prior: bool = False
+    h: Tensor, labels: Tensor, units: Names = LATENT_UNITS, prior: bool = False
 ) -> Figure:
     """Exercises 2 and 7b: plot latents `(N, 2)` colored by label; once more, enlarged.
 
     The second view extends from a little below the 2.5 % to the 97.5 % quantile of each axis, with
     each digit written at its median. With `prior`, also draw circles of `prior_radii` in the first.
     """
-    figure, [[whole, enlarged]] = subplots(1, 2, (PAGE_WIDTH, 3.5))
-    latent_scatter(whole, h, labels, axis_names)
-    latent_scatter(enlarged, h, labels, axis_names)
+    h, labels = h.cpu(), labels.cpu()
+    figure, (whole, enlarged) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.5))
+    latent_scatter(whole, h, labels, units)
+    latent_scatter(enlarged, h, labels, units)
     halo = [patheffects.withStroke(linewidth=2, foreground="w")]
     for digit in labels.unique().tolist():
         x, y = h[labels == digit].median(dim=0).values.tolist()
         name = enlarged.text(x, y, str(digit), weight="bold", ha="center", va="center")
         name.set(clip_on=True, path_effects=halo)
-    low, high = h.quantile(torch.tensor(ENLARGED), dim=0)
+    low, high = h.quantile(torch.tensor([0.025, 0.975]), dim=0)
     low = low - (high - low) / 20  # room for the points on an axis
     (width, height), low, high = (high - low).tolist(), low.tolist(), high.tolist()
     enlarged.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), ylabel=None)
@@ -161,36 +151,34 @@ def latent_figure(
         whole.set_aspect("equal", adjustable="datalim")
         for radius in prior_radii():
             whole.add_patch(Circle((0, 0), radius, fill=False, linewidth=0.8, linestyle="--"))
-    digit_legend(figure, loc="outside lower center", ncols=10)
+    digit_legend(figure)
     return figure
 
 
 def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
     """Exercise 6: plot latents `(N, 2)` of the same images side by side on the same axes."""
     size = (PAGE_WIDTH, 3.4)
-    figure, [panels] = subplots(1, len(latents), size, sharex="all", sharey="all")
+    figure, panels = plt.subplots(1, len(latents), figsize=size, sharex=True, sharey=True)
     for ax, (name, h) in zip(panels, latents.items(), strict=True):
         latent_scatter(ax, h, labels)
         ax.set_title(name, size=9)
         ax.label_outer()
-    digit_legend(figure, loc="outside lower center", ncols=10)
+    digit_legend(figure)
     return figure
 
 
 def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
     """Exercise 8b: plot the loss of MAP estimates against iterations.
 
-    Args:
-        runs: by name, the loss of each image at each iteration, `(iterations, N)`. Of the first run
-            every image is drawn, of all the mean.
+    Each run, by its name, has the loss of each image at each iteration, `(iterations, N)`. Of the
+    first run every image is drawn, of all the mean.
     """
-    figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.7, 2.9))
-    for number, (name, losses) in enumerate(runs.items()):
-        iteration, color = np.arange(1, len(losses) + 1), COLORS[number]
-        if number == 0:
-            ax.plot(iteration, losses, color=color, linewidth=0.5, alpha=0.5)
-        mean, style = losses.mean(dim=1), ("-", "--")[number]
-        ax.plot(iteration, mean, style, color=color, linewidth=2, label=name)
+    figure, ax = plt.subplots(figsize=(PAGE_WIDTH * 0.7, 2.9))
+    for (name, losses), color, style in zip(runs.items(), COLORS, ("-", "--"), strict=False):
+        iteration = np.arange(1, len(losses) + 1)
+        if style == "-":
+            ax.plot(iteration, losses.cpu(), color=color, linewidth=0.5, alpha=0.5)
+        ax.plot(iteration, losses.mean(dim=1).cpu(), style, color=color, linewidth=2, label=name)
     ax.set(xlabel="iteration", ylabel="MAP loss per image")
     logarithmic(ax)
     ax.grid(alpha=0.25)
@@ -198,20 +186,27 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def digit_legend(figure: Figure, loc: str, ncols: int = 1) -> None:
-    """Add the legend of `latent_scatter` outside the axes."""
+def digit_legend(figure: Figure) -> None:
+    """Add the legend of `latent_scatter` below the axes."""
     handles, names = figure.axes[-1].get_legend_handles_labels()
-    figure.legend(handles, names, loc=loc, ncols=ncols, handletextpad=0, columnspacing=1)
+    style = {"ncols": 10, "handletextpad": 0, "columnspacing": 1}
+    figure.legend(handles, names, loc="outside lower center", **style)
 
 
 def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: float) -> Figure:
     """Plot one group of bars per digit, in percent, and the level of chance."""
-    figure, [[ax]] = subplots(size=(PAGE_WIDTH, 2.6))
+    figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 2.6))
     width = 0.8 / len(accuracies)
     for bar, (name, values) in enumerate(accuracies.items()):
         place = np.arange(10) + width * (bar + 0.5) - 0.4
-        heights = [value or 0 for value in values]
-        ax.bar(place, heights, width, color=COLORS[bar], edgecolor="white", label=name)
+        ax.bar(
+            place,
+            [value or 0 for value in values],
+            width,
+            color=COLORS[bar],
+            edgecolor="white",
+            label=name,
+        )
     ax.axhline(chance, color="black", linestyle="--", linewidth=1, label="chance")
     ax.set(xlabel="digit", ylabel="correct (%)", xticks=range(10), ylim=(0, 100))
     figure.legend(loc="outside upper center", ncols=3)
@@ -220,52 +215,48 @@ def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: floa
 
 def confusion_figure(confusion: Tensor) -> Figure:
     """Plot a confusion matrix `(10, 10)`, shaded by the share of its row, with counts of images."""
-    figure, [[ax]] = subplots(size=(4.4, 3.9))
+    confusion = confusion.cpu()
+    figure, ax = plt.subplots(figsize=(4.4, 3.9))
     share = 100 * confusion / confusion.sum(dim=1, keepdim=True).clamp_min(1)
     image = ax.imshow(share.numpy(), cmap="Greys", vmin=0, vmax=100)
-    for i in range(10):
-        for j in range(10):
-            if confusion[i, j]:
-                color = "white" if share[i, j] > 65 else "black"
-                ax.text(j, i, int(confusion[i, j]), ha="center", va="center", color=color, size=7)
+    for (i, j), count in np.ndenumerate(confusion.numpy()):
+        if count:
+            color = "white" if share[i, j] > 65 else "black"
+            ax.text(j, i, count, ha="center", va="center", color=color, size=7)
     ax.set(xlabel="classified as", ylabel="digit", xticks=range(10), yticks=range(10))
     figure.colorbar(image, label="share of the digit's images (%)", shrink=0.9)
     return figure
 
 
-def decoded_images(ax: Axes, grid: DecodedGrid) -> None:
-    """Plot the images of a grid, each centered at the latent that it is decoded from.
+def grid_figure(
+    images: Tensor, a: Tensor, b: Tensor, h: Tensor, labels: Tensor, units: Names = LATENT_UNITS
+) -> Figure:
+    """Exercises 5 and 7d: plot images decoded from a grid and, on the same axes, the latents.
 
-    The axes end where the images do.
+    The images `(len(b) * len(a), 1, 32, 32)` are decoded from `grid_points(a, b)`, and each is
+    centered there; the axes end where the images do. The latents `h` are `(N, 2)`.
     """
-    # An image's rows run downwards and the plot's axis upwards: the largest b comes first.
-    a, b = grid.a, grid.b
-    mosaic = tile(grid.images.unflatten(0, (len(b), len(a))).flip(0).flatten(0, 1), len(a))
-    half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2
-    edges = torch.stack([a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b])
-    extent = edges.tolist()
-    ax.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
-    ax.set(xlim=extent[:2], ylim=extent[2:])
-
-
-def grid_figure(grid: DecodedGrid) -> Figure:
-    """Exercises 5 and 7d: plot the decoded images and, on the same axes, the latents they cover."""
-    shared = {"sharex": "all", "sharey": "all"}
-    figure, [[top], [bottom]] = subplots(2, 1, (PAGE_WIDTH, 8), height_ratios=(5, 2), **shared)
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(PAGE_WIDTH, 8), height_ratios=(5, 2), sharex="all", sharey="all"
+    )
     top.set_box_aspect(1)  # as square as its images
     bottom.set_box_aspect(2 / 5)
-    latent_scatter(bottom, grid.h, grid.labels, grid.axis_names)
-    points = grid_points(grid.a, grid.b).T.numpy()
-    bottom.plot(*points, "+", color="black", markersize=3, markeredgewidth=0.5)
-    decoded_images(top, grid)
-    top.set_ylabel(grid.axis_names[1])
-    digit_legend(figure, loc="outside lower center", ncols=10)
+    latent_scatter(bottom, h, labels, units)
+    bottom.plot(*grid_points(a, b).T.cpu(), "k+", markersize=3, markeredgewidth=0.5)
+    # An image's rows run downwards and the plot's axis upwards: the largest b comes first.
+    mosaic = tile(images.unflatten(0, (len(b), len(a))).flip(0).flatten(0, 1), len(a))
+    half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2
+    extent = [x.item() for x in (a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b)]
+    top.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
+    top.set(xlim=extent[:2], ylim=extent[2:], ylabel=units[1])
+    digit_legend(figure)
     return figure
 
 
 def mosaics_figure(mosaics: Mapping[str, Tensor]) -> Figure:
     """Exercise 7e: plot one mosaic of images `(N, 1, 32, 32)` per name; N is a square number."""
-    figure, [panels] = subplots(1, len(mosaics), (PAGE_WIDTH, PAGE_WIDTH / len(mosaics) + 0.2))
+    size = (PAGE_WIDTH, PAGE_WIDTH / len(mosaics) + 0.2)
+    figure, panels = plt.subplots(1, len(mosaics), figsize=size)
     for ax, (name, images) in zip(panels, mosaics.items(), strict=True):
         ax.imshow(tile(images, math.isqrt(len(images))), cmap="gray", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[])
@@ -276,4 +267,4 @@ def mosaics_figure(mosaics: Mapping[str, Tensor]) -> Figure:
 def tile(images: Tensor, columns: int) -> np.ndarray:
     """Return images `(N, 1, height, width)` as one array, `columns` to a row, in reading order."""
     rows = images.view(-1, columns, *images.shape[-2:])
-    return rows.permute(0, 2, 1, 3).flatten(2).flatten(0, 1).numpy()
+    return rows.permute(0, 2, 1, 3).flatten(2).flatten(0, 1).cpu().numpy()

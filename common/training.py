@@ -1,24 +1,24 @@
 """The recipes of the models and the training loop that follows them."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
 import models
-from common.augmentation import random_affine
 from common.dataset import Dataset
-from common.initialization import init_weights
+from common.initialization import init_autoencoder, init_classifier, init_vae
 
 # A loss takes (model, images, labels) and returns its named terms; "loss" is minimized.
 Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 History = dict[str, dict[str, list[float]]]
 
-INIT_IMAGES = 1024
 EVALUATION_BATCH = 500
 
 
@@ -30,22 +30,23 @@ class Recipe:
     rest, while beta1 falls from 0.95 to 0.85 and rises again (Smith and Topin, 2018).
     """
 
-    command: str  # trains the model
     model: Callable[[], nn.Module]
+    init: Callable[[nn.Module, Tensor], None]  # of the weights, from training images
     loss: Loss
     epochs: int
     batch_size: int
     lr: float
     weight_decay: float = 0.0
     augment: float = 0.0  # strength of random_affine on each batch of training images
-    init: Callable[[nn.Module, Tensor], None] = init_weights
+    # After the last step; takes the model and the training images, returns more of the history.
+    finish: Callable[[nn.Module, Tensor], History] = lambda model, images: {}
 
 
 # "Compared" means on held-out training images: see studies/README.md.
 RECIPES = {
     "autoencoder": Recipe(
-        command="python ex1_autoencoder.py",
         model=models.Autoencoder,
+        init=init_autoencoder,
         loss=models.autoencoder_loss,
         epochs=60,  # not compared with this weight decay
         batch_size=32,  # compared: lower error than 64
@@ -53,64 +54,60 @@ RECIPES = {
         weight_decay=0.02,  # compared: lower error than 0.01 and 0.1
     ),
     "classifier": Recipe(
-        command="python ex4_classifier.py",
         model=models.Classifier,
+        init=init_classifier,
         loss=models.classifier_loss,
         epochs=20,  # not compared
         batch_size=64,  # not compared
         lr=5e-3,  # not compared
         weight_decay=0.1,  # compared: higher accuracy than 0
     ),
-    "classifier_augmented": Recipe(
-        command="python ex4_classifier.py --augment",
-        model=models.Classifier,
-        loss=models.classifier_loss,
-        epochs=40,  # twice as many, since no image comes twice; not compared
-        batch_size=64,
-        lr=5e-3,
-        augment=1.0,  # not compared
-    ),
     "vae2": Recipe(
-        command="python ex7_vae.py",
         model=partial(models.VAE, latent_size=2),
+        init=init_vae,
         loss=models.vae_loss,
         epochs=30,  # the assignment's minimum
         batch_size=128,  # not compared
         lr=2e-3,  # not compared; with 4e-3 the loss rose by orders of magnitude in one epoch
         weight_decay=0.1,  # not compared
+        finish=models.standardize_latent,
     ),
     "vae16": Recipe(
-        command="python ex8_map_denoise.py",
         model=partial(models.VAE, latent_size=16),
+        init=init_vae,
         loss=models.vae_loss,
         epochs=60,  # 30 were compared, and have a lower error than 10; 60 were not
         batch_size=64,  # compared: lower error than 128
         lr=2e-3,  # compared: lower error than 1e-3; with 4e-3 the loss rises for ten epochs
         weight_decay=0.1,  # compared, with an earlier decoder: lower error than 0, 0.3 and 1
         augment=0.5,  # compared at 10 epochs only, where it has a higher error than 0
+        finish=models.standardize_latent,
     ),
 }
+RECIPES["classifier_augmented"] = replace(
+    RECIPES["classifier"],
+    epochs=40,  # twice as many, since no image comes twice; not compared
+    weight_decay=0.0,
+    augment=1.0,  # not compared
+)
 
 
 class TrainState:
-    """What a training changes, and all that it needs to continue after an interruption.
+    """What a training run changes, and all that it needs to continue after an interruption.
 
-    Args:
-        recipe: the recipe.
-        images: the training images `(N, 1, 32, 32)`.
-        device: where the model is trained.
-        seed: of the initial weights, the order of the images and all random numbers.
+    The model is trained on the device of the training `images` `(N, 1, 32, 32)`. The `seed` is that
+    of the initial weights, the order of the images and all random numbers.
     """
 
-    def __init__(self, recipe: Recipe, images: Tensor, device: torch.device, seed: int = 0):
+    def __init__(self, recipe: Recipe, images: Tensor, seed: int = 0):
         torch.manual_seed(seed)
-        self.recipe, self.device = recipe, device
+        self.recipe = recipe
         self.order = torch.Generator().manual_seed(seed)
         self.history: History = {"train": {}, "test": {}}
         self.model = recipe.model()
-        chosen = torch.randperm(len(images), generator=self.order)[:INIT_IMAGES]
-        recipe.init(self.model, images[chosen])
-        self.model.to(device, memory_format=torch.channels_last)
+        chosen = torch.randperm(len(images), generator=self.order)[:1024]
+        recipe.init(self.model, images[chosen].cpu())
+        self.model.to(images.device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=recipe.lr,
@@ -118,7 +115,7 @@ class TrainState:
             weight_decay=recipe.weight_decay,
             fused=True,
         )
-        steps = recipe.epochs * -(-len(images) // recipe.batch_size)
+        steps = recipe.epochs * math.ceil(len(images) / recipe.batch_size)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.lr, steps)
 
     @property
@@ -132,7 +129,7 @@ class TrainState:
             self.history[part].setdefault(term, []).append(value)
 
     def state_dict(self) -> dict:
-        """Return the state; on the CPU a training continues from it bit for bit."""
+        """Return the state; on the CPU a training run continues from it bit for bit."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -157,21 +154,18 @@ def train(state: TrainState, data: Dataset) -> Iterator[int]:
 
     `state.history["train"]` gets the mean of each loss term over the batches of every epoch,
     `state.history["test"]` its mean over the test images before the first epoch and after each.
-    After the last step the latent of a VAE is standardized, and its moments before are in
-    `state.history["before_standardization"]`.
     """
-    recipe, device, model = state.recipe, state.device, state.model
+    recipe, model = state.recipe, state.model
     images, labels = data.x_clean_train, data.labels_train
-    test = (recipe.loss, data.x_clean_test, data.labels_test, device)
-    if not state.history["test"]:
+    test = (recipe.loss, data.x_clean_test, data.labels_test)
+    if state.epoch == 0:
         state.record("test", evaluate(model, *test))
     for epoch in range(state.epoch + 1, recipe.epochs + 1):
         model.train()
         sums: dict[str, Tensor] = defaultdict(float)
-        order = torch.randperm(len(images), generator=state.order)
-        batches, title = order.split(recipe.batch_size), f"epoch {epoch}/{recipe.epochs}"
-        for batch in tqdm(batches, title, leave=False, delay=2, disable=None):
-            x, y = images[batch].to(device), labels[batch].to(device)
+        batches = torch.randperm(len(images), generator=state.order).split(recipe.batch_size)
+        for batch in tqdm(batches, f"epoch {epoch}", leave=False, delay=2, disable=None):
+            x, y = images[batch], labels[batch]
             if recipe.augment:
                 x = random_affine(x, recipe.augment)
             terms = recipe.loss(model, x, y)
@@ -181,17 +175,15 @@ def train(state: TrainState, data: Dataset) -> Iterator[int]:
             state.schedule.step()
             for term, value in terms.items():
                 sums[term] += value.detach() * len(x)
-        if epoch == recipe.epochs and isinstance(model, models.VAE):
-            state.history["before_standardization"] = models.standardize_latent(model, images)
+        if epoch == recipe.epochs:
+            state.history |= recipe.finish(model, images)
         state.record("train", {term: s.item() / len(images) for term, s in sums.items()})
         state.record("test", evaluate(model, *test))
         yield epoch
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, loss: Loss, images: Tensor, labels: Tensor, device: torch.device
-) -> dict[str, float]:
+def evaluate(model: nn.Module, loss: Loss, images: Tensor, labels: Tensor) -> dict[str, float]:
     """Return the mean of each term of `loss` over all images, in eval mode.
 
     A VAE draws the same samples every time, and the random numbers of the training go on as before.
@@ -199,18 +191,37 @@ def evaluate(
     model.eval()
     sums: dict[str, float] = defaultdict(float)
     batches = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([images.device] if images.is_cuda else []):
         torch.manual_seed(0)
         for x, y in batches:
-            for term, value in loss(model, x.to(device), y.to(device)).items():
+            for term, value in loss(model, x, y).items():
                 sums[term] += value.item() * len(x)
     return {term: value / len(images) for term, value in sums.items()}
 
 
-def fit(recipe: Recipe, data: Dataset, device: torch.device, seed: int = 0) -> TrainState:
+def fit(recipe: Recipe, data: Dataset, seed: int = 0) -> TrainState:
     """Train a model from start to end without writing anything."""
-    state = TrainState(recipe, data.x_clean_train, device, seed)
+    state = TrainState(recipe, data.x_clean_train, seed)
     for _ in train(state, data):
         pass
     state.model.eval()
     return state
+
+
+def random_affine(x: Tensor, strength: float = 1.0) -> Tensor:
+    """Rotate, scale and shift each image of `x` `(N, 1, 32, 32)` by random amounts.
+
+    Rotations are uniform up to 10 degrees, scalings up to 10 percent and shifts up to 2 pixels, all
+    times `strength`. The resampling is bicubic: bilinear resampling blurs the training images, and
+    the model learns the blur.
+    """
+
+    def uniform(largest: float) -> Tensor:
+        return torch.empty(len(x), device=x.device).uniform_(-largest, largest)
+
+    angle, scale = uniform(strength * math.radians(10)), 1 + uniform(strength * 0.1)
+    shift = strength * 2 * 2 / x.shape[-1]  # two pixels; the image is two units wide
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    theta = torch.stack([cos, -sin, uniform(shift), sin, cos, uniform(shift)], dim=1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, x.shape, align_corners=False)
+    return F.grid_sample(x, grid, mode="bicubic", align_corners=False).clamp(0, 1)

@@ -13,25 +13,21 @@ import re
 import textwrap
 from pathlib import Path
 
+import pypandoc
+import typst
 from jinja2 import Environment, StrictUndefined, TemplateError
 
-from common.errors import ScriptError, run_script
-from common.files import PROJECT, atomic_write
-from common.tables import fixed, format_table
+from common.script import PROJECT, ScriptError, fixed, format_table, run_script, write_file
 from common.training import RECIPES
-from report.pdf import write_pdf
 
 TEMPLATE = PROJECT / "report" / "template.md"
-
-
-class ReportError(ScriptError):
-    """The report cannot be built."""
+STYLE = PROJECT / "report" / "report.typ"
 
 
 def existing(path: Path) -> Path:
-    """Return `path`; raise a ReportError if it does not exist."""
+    """Return `path`; raise a ScriptError if it does not exist."""
     if not path.exists():
-        raise ReportError(f"{path} does not exist; run make figures, make studies or make train")
+        raise ScriptError(f"{path} does not exist; run make figures, make studies or make train")
     return path
 
 
@@ -41,7 +37,7 @@ def code(file: str, name: str, part: str = "") -> str:
     The docstring is left out; with `part`, all but the paragraph whose comment begins with it.
 
     Raises:
-        ReportError: there is no such source.
+        ScriptError: there is no such source.
     """
     lines = (PROJECT / file).read_text(encoding="utf-8").splitlines()
     node: ast.AST = ast.parse("\n".join(lines))
@@ -58,7 +54,7 @@ def code(file: str, name: str, part: str = "") -> str:
             paragraphs = [textwrap.dedent(paragraph) for paragraph in text.split("\n\n")]
             (text,) = (p for p in paragraphs if p.startswith(f"# {part}"))
     except ValueError as error:
-        raise ReportError(f"{TEMPLATE} quotes {name} {part} of {file}: not found once") from error
+        raise ScriptError(f"{TEMPLATE} quotes {name} {part} of {file}: not found once") from error
     return f"```python\n# {file}: {name}\n{text}\n```"
 
 
@@ -68,7 +64,7 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
     `for_pdf` gives Pandoc's Markdown, where a figure's caption is in the figure.
 
     Raises:
-        ReportError: a figure, a number or a piece of code is missing.
+        ScriptError: a figure, a number or a piece of code is missing.
     """
     order: list[str] = []  # of the figures
 
@@ -88,7 +84,7 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
 
     def claim(text: str, *holds: bool) -> str:
         if not all(holds):
-            raise ReportError(f"the numbers do not show what {TEMPLATE} says: {text}")
+            raise ScriptError(f"the numbers do not show what {TEMPLATE} says: {text}")
         return ""
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -107,10 +103,30 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
         compiled.render()  # numbers the figures, which the text may mention before they come
         text = re.sub(r"\n{3,}", "\n\n", compiled.render()) + "\n"  # claims leave empty lines
     except (TemplateError, ValueError) as error:
-        raise ReportError(f"{TEMPLATE}: {error}; run make figures and make studies") from error
+        raise ScriptError(f"{TEMPLATE}: {error}; run make figures and make studies") from error
     if "Figure ?" in text:
-        raise ReportError(f"{TEMPLATE} refers to a figure that it does not show")
+        raise ScriptError(f"{TEMPLATE} refers to a figure that it does not show")
     return text
+
+
+def write_pdf(markdown: str, path: Path, title: dict[str, str]) -> None:
+    """Write the report to `path`.
+
+    Args:
+        markdown: its text, in Pandoc's Markdown; figures are paths below the project.
+        path: the PDF file, in the project's folder.
+        title: `name`, `number` and `date`; what is missing or empty is left to be filled in.
+    """
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!http)[^)]+\)", r"\1", markdown)  # no links to files
+    text = re.sub(r"\A# .*\n", "", text)  # the style has the title
+    body = pypandoc.convert_text(
+        text, "typst", "markdown+tex_math_dollars-auto_identifiers", ["--shift-heading-level-by=-1"]
+    )
+    for file, alt in re.findall(r'\]\(([^()\s]+)\)\{alt="([^"]*)"\}', text):  # Pandoc drops it
+        body = body.replace(f'image("{file}")', f'image("{file}", alt: "{alt}")')
+    source = (STYLE.read_text(encoding="utf-8") + body).encode()
+    inputs = {key: value for key, value in title.items() if value}
+    write_file(path, typst.compile(source, root=path.parent, sys_inputs=inputs, timestamp=0))
 
 
 def main() -> None:
@@ -120,7 +136,7 @@ def main() -> None:
     for option in ("name", "number", "date"):
         parser.add_argument(f"--{option}", default="", help="on the title page of the PDF")
     title, template = vars(parser.parse_args()), TEMPLATE.read_text(encoding="utf-8")
-    atomic_write(PROJECT / "REPORT.md", build(template, PROJECT).encode())
+    write_file(PROJECT / "REPORT.md", build(template, PROJECT).encode())
     write_pdf(build(template, PROJECT, for_pdf=True), PROJECT / "REPORT.pdf", title)
     print(f"wrote {PROJECT / 'REPORT.md'} and {PROJECT / 'REPORT.pdf'}")
 

@@ -13,24 +13,24 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from jinja2 import Environment, StrictUndefined
 from matplotlib.colors import to_hex
 from PIL import Image
 from torch import Tensor, nn
 
-from common.dataset import Dataset
-from common.errors import run_script
-from common.files import PROJECT, atomic_write
+from common.dataset import Dataset, load_data
 from common.metrics import predict, psnr
-from common.options import make_parser, read_options
 from common.plotting import DIGIT_COLORS
 from common.pretrained import load_or_train
+from common.script import PROJECT, make_parser, read_options, run_script, write_file
 from MAP_template import map_estimate, map_loss
 from models import VAE
 
 TEMPLATE = PROJECT / "report" / "explorer.html"
 NEAREST_OF = 500  # test images
-CPU = torch.device("cpu")
+SETTINGS = (  # of layers, as PyTorch names them
+    *("in_channels", "out_channels", "kernel_size", "stride", "padding"),
+    *("unflattened_size", "scale_factor", "upscale_factor"),
+)
 
 
 def base64_of(array: np.ndarray) -> str:
@@ -46,51 +46,29 @@ def sprite(images: Tensor) -> str:
 
 
 def export_layers(layers: Iterable[nn.Module], weights: list[np.ndarray]) -> list[dict]:
-    """Describe `layers` for the page; append their parameters to `weights`.
-
-    Raises:
-        TypeError: the page has no such layer.
-    """
+    """Describe `layers` for the page, which computes them; append their parameters to `weights`."""
     described = []
     for layer in layers:
-        kind = type(layer).__name__
-        found: dict = {"kind": kind, "sizes": [p.numel() for p in layer.parameters()]}
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and layer.bias is not None:
-            found |= {
-                "channels": [layer.in_channels, layer.out_channels],
-                "kernel": layer.kernel_size[0],
-                "stride": layer.stride[0],
-                "padding": layer.padding[0],
-            }
-        elif isinstance(layer, nn.Unflatten):
-            found["shape"] = list(layer.unflattened_size)
-        elif isinstance(layer, nn.Upsample) and layer.mode == "bilinear":
-            factor = layer.scale_factor
-            found["factors"] = list(factor) if isinstance(factor, tuple) else [factor, factor]
-        elif isinstance(layer, nn.PixelShuffle):
-            found["factor"] = layer.upscale_factor
-        elif not isinstance(layer, nn.Linear | nn.ReLU | nn.SiLU | nn.Sigmoid):
-            raise TypeError(f"report/explorer.html has no layer {kind}")
-        weights += [p.detach().numpy().ravel() for p in layer.parameters()]
-        described.append(found)
+        settings = {name: value for name, value in vars(layer).items() if name in SETTINGS}
+        sizes = [p.numel() for p in layer.parameters()]
+        described.append({"kind": type(layer).__name__, "sizes": sizes, **settings})
+        weights += [p.detach().contiguous().numpy().ravel() for p in layer.parameters()]
     return described
 
 
 def export_plane(model: nn.Module, data: Dataset) -> dict:
     """Return the decoder of a model with two latents, and the latents of the test images."""
     weights: list[np.ndarray] = []
-    model = model.to(memory_format=torch.contiguous_format)
     if isinstance(model, VAE):
         parts = (model.decoder.features, model.decoder.image, model.decoder.displacement)
     else:
         parts = (model.decoder.layers,)
     layers = [export_layers(part, weights) for part in parts]
-    latents = predict(model.encode, data.x_clean_test, CPU)
     return {
         "layers": layers,
         "shape": [2, 1, 1] if isinstance(model, VAE) else [1, 2, 1],
         "weights": base64_of(np.concatenate(weights).astype("<f4")),
-        "latents": base64_of(latents.numpy().astype("<f4")),
+        "latents": base64_of(predict(model.encode, data.x_clean_test).numpy().astype("<f4")),
         "prior": isinstance(model, VAE),
     }
 
@@ -105,7 +83,7 @@ def export_denoising(vae: VAE, data: Dataset) -> dict:
         images.append(x.detach())
         return x
 
-    z_init = predict(vae.encode, x_noisy, CPU)
+    z_init = predict(vae.encode, x_noisy)
     z_estimate, x_estimate, losses = map_estimate(decode, x_noisy, z_init.shape[1], beta, z_init)
     assert len(images) == len(losses) + 1, "map_estimate decodes once per iteration and at the end"
     losses = torch.cat([losses, map_loss(x_noisy, x_estimate, z_estimate, beta)[None]])
@@ -123,9 +101,10 @@ def export_denoising(vae: VAE, data: Dataset) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
-    data, folder = options.data, options.checkpoint_dir
+    options.device = "cpu"  # for NumPy
+    data, folder = load_data(options), options.checkpoint_dir
     autoencoder, vae2, vae16 = (
-        load_or_train(name, data, folder, CPU)[0] for name in ("autoencoder", "vae2", "vae16")
+        load_or_train(name, data, folder)[0] for name in ("autoencoder", "vae2", "vae16")
     )
     content = {
         "colors": [to_hex(color) for color in DIGIT_COLORS],
@@ -137,11 +116,10 @@ def main(argv: list[str] | None = None) -> None:
         },
         "denoising": export_denoising(vae16, data),
     }
-    environment = Environment(undefined=StrictUndefined)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    page = template.render(content=json.dumps(content, separators=(",", ":")))
+    template = TEMPLATE.read_text(encoding="utf-8")
+    page = template.replace("{{ content }}", json.dumps(content, separators=(",", ":")))
     path = options.figures_dir / "explorer.html"
-    atomic_write(path, page.encode())
+    write_file(path, page.encode())
     print(f"wrote {path}, {len(page) / 2**20:.1f} MiB; open it in a browser")
 
 

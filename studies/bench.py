@@ -1,251 +1,255 @@
-"""How fast is this project, beside the course's loops, and per script?
+"""How fast is this project beside the course's loops, and how long do the scripts take?
 
     make bench                      (or: python -m studies.bench)
 
-Every measurement runs in a process of its own, one after the other, the compared ones in turns.
-Medians are reported. Writes results.json and the tables between the marks in README.md, both beside
-this file. About 25 minutes on two idle cores.
+The compared sides run in turns, one after the other; medians are reported. Writes results.json
+beside this file and prints the tables of README.md. About 25 minutes on two idle cores.
+
+The course's loops are re-created. What is known of them is kept: a `Dataset` that returns one image
+at a time, clean and noisy, on pixels in [-1, 1]; batches of 64, Adam with 1e-4, float32; in the
+decoder each upsampling before its transposed convolution and no ReLU at the very end; for the MAP
+estimate 1000 steps of Adam with 1e-2 on the mean of the squared errors. Its random latents are not
+kept: both loops start at the encoder's means. How the course's VAEs are built is not known: here
+they are exercise 1's layers with a linear one on either side of the latent.
 """
 
-import multiprocessing
 import os
 import platform
-import re
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
+from joblib import Parallel, delayed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from common import training
-from common.dataset import load_mnist
-from common.errors import TrainingError, UsageError, log, run_script
-from common.files import atomic_write, write_json
+from common.dataset import Dataset, load_mnist
 from common.metrics import predict
-from common.options import data_parser
 from common.pretrained import load_model
-from common.tables import format_table
+from common.script import PROJECT, fixed, log, print_table, run_script
 from common.training import RECIPES, TrainState, train
 from MAP_template import map_estimate, map_loss
-from studies import course
-from studies.map_solvers import timed
+from models import FILTERS, Classifier, Encoder, kl_divergence, reparameterize
+from studies.study import first_images, make_parser, on_one_thread, save_results
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
 REPEATS = 3
 COURSE_MSE = 0.0427  # of the course's autoencoder on the test images, on pixels in [0, 1]
-QUICK = {"epochs": 2, "batch_size": 128}  # a schedule that goes below it soon
-PIPELINE_IMAGES = 12_000  # epochs over so many images, for what is extrapolated
-MAP_STEPS = range(10, 201, 10)
-MAP_IMAGES = 200
-SCRIPTS = [f"{path.stem}.py" for path in sorted(ROOT.glob("ex[1-8]_*.py"))]
-CPU = torch.device("cpu")
+COURSE_EPOCHS = {"autoencoder": 10, "classifier": 10, "vae2": 50, "vae16": 50}
+COURSE_BETA, COURSE_STEPS = 0.01, 1000  # of a mean over pixels plus beta times one over latents
+MOST_EPOCHS = 40  # of the course's loop, to its error
+QUICK = {"epochs": 2, "batch_size": 128}  # a schedule of ours that goes below it soon
+IMAGES = 12_000  # an epoch over so many images, for the trainings that are extrapolated
+MAP_IMAGES, MAP_STEPS = 200, range(10, 201, 10)
+SPEEDUPS = ("epoch_speedup", "time_to_course_mse_speedup", "map_speedup", "pipeline_speedup")
+SCRIPTS = [path.name for path in sorted(PROJECT.glob("ex[1-8]_*.py"))]
 
 
-def cpu_name() -> str:
-    """Return the processor as Linux names it, else as Python does."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
+class CourseImages(torch.utils.data.Dataset):
+    """MNIST in [-1, 1]: clean image, noisy image and label, one at a time."""
+
+    def __init__(self, data: Dataset):
+        self.clean = 2 * data.x_clean_train - 1
+        self.noisy = self.clean + 0.5 * torch.randn(self.clean.shape)
+        self.labels = data.labels_train
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        return self.clean[index], self.noisy[index], self.labels[index]
 
 
-def call(threads: int, work: Callable, *args) -> dict:
-    """Call `work` on so many threads, and add the peak of its memory."""
-    torch.set_num_threads(threads)
-    result = work(*args)
-    # A script is a process of its own: its memory is that of the children.
-    whose = resource.RUSAGE_CHILDREN if work is script else resource.RUSAGE_SELF
-    usage = resource.getrusage(whose).ru_maxrss  # bytes on a Mac, else KiB
-    result["peak_mib"] = usage / (2**20 if sys.platform == "darwin" else 2**10)
-    return result
+def course_decoder(channels_in: int, first: float | tuple[int, int], blocks: int) -> list:
+    """Return `blocks` transposed convolutions to 16 filters and one to an image, each upsampled."""
+    layers: list[nn.Module] = []
+    for block in range(blocks):
+        layers += [
+            nn.Upsample(scale_factor=first if block == 0 else 2),
+            nn.ConvTranspose2d(channels_in if block == 0 else FILTERS, FILTERS, 3, padding=1),
+            nn.ReLU(),
+        ]
+    return [*layers, nn.Upsample(scale_factor=2), nn.ConvTranspose2d(FILTERS, 1, 3, padding=1)]
 
 
-def measure(work: Callable[..., dict], *args, count: int = 1, threads: int = 0) -> dict:
-    """Run `work(*args)` in `count` new processes at once.
+class CourseVAE(nn.Module):
+    """Exercise 1's layers with a linear one on either side of the latent."""
 
-    Args:
-        work: returns a dictionary with `seconds`.
-        args: its arguments.
-        count: number of processes.
-        threads: of each process; 0 is PyTorch's default.
+    def __init__(self, latent_size: int):
+        super().__init__()
+        features = Encoder().layers[:-3]
+        self.encoder = nn.Sequential(*features, nn.Flatten(), nn.Linear(64, 2 * latent_size))
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_size, 64),
+            nn.Unflatten(1, (FILTERS, 2, 2)),
+            *course_decoder(FILTERS, first=2, blocks=3),
+        )
 
-    Returns:
-        The result of the slowest process, with the memory of all.
-    """
-    threads = threads or torch.get_num_threads()
-    with multiprocessing.get_context("spawn").Pool(count) as pool:
-        results = pool.starmap(call, count * [(threads, work, *args)], chunksize=1)
-    slowest = max(results, key=lambda result: result["seconds"])
-    return {**slowest, "peak_mib": sum(result["peak_mib"] for result in results)}
+    def loss(self, x: Tensor) -> Tensor:
+        x_mean, x_log_std = self.encoder(x).chunk(2, dim=1)
+        r = self.decoder(reparameterize(x_mean, x_log_std))
+        return F.mse_loss(r, x) + 1e-3 * kl_divergence(x_mean, x_log_std).sum(dim=1).mean()
 
 
-def course_epoch(data_dir: Path, name: str, images: int | None = None) -> dict:
-    """Time an epoch of the course's loop."""
+def course_training(name: str, data: Dataset) -> tuple[nn.Module, Callable[[], None]]:
+    """Return the course's model, and a function that trains it for an epoch."""
+    if name == "classifier":
+        model = Classifier()
+    elif name == "autoencoder":
+        model = nn.Sequential(Encoder(), *course_decoder(1, first=(1, 2), blocks=4))
+    else:
+        model = CourseVAE(int(name.removeprefix("vae")))
+    loader = DataLoader(CourseImages(data), batch_size=64, shuffle=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+
+    def one_epoch() -> None:
+        for x, _x_noisy, labels in loader:
+            if name == "classifier":
+                loss = F.cross_entropy(model(x), labels)
+            else:
+                loss = F.mse_loss(model(x), x) if name == "autoencoder" else model.loss(x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return model, one_epoch
+
+
+def course_map(vae: nn.Module, x_noisy: Tensor, z_init: Tensor) -> Tensor:
+    """Return `z_estimate` of the course's loop, for a decoder to images in [0, 1]."""
+    z_estimate = nn.Parameter(z_init.clone())
+    optimizer = torch.optim.Adam([z_estimate], lr=1e-2)
+    for _ in range(COURSE_STEPS):
+        r = vae.decoder(z_estimate)
+        loss = F.mse_loss(r, x_noisy) + COURSE_BETA * z_estimate.square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return z_estimate.detach()
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the seconds that `work` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def course_epoch(data: Dataset, name: str) -> float:
+    """Return the seconds of an epoch of the course's loop."""
     torch.manual_seed(0)
-    data = load_mnist(data_dir, limit=images)
-    _model, one_epoch = course.prepare(name, data.x_clean_train, data.labels_train)
-    return {"seconds": timed(one_epoch)[1]}
+    return seconds_of(course_training(name, data)[1])
 
 
-def our_epoch(data_dir: Path, name: str, images: int | None = None, **changes) -> dict:
-    """Time the first epoch of a recipe, without the evaluations before and after it."""
-    data = load_mnist(data_dir, limit=images)
-    state = TrainState(replace(RECIPES[name], **changes), data.x_clean_train, CPU)
-    epochs = train(state, data)
+def our_epoch(data: Dataset, name: str) -> float:
+    """Return the seconds of a recipe's first epoch, without the evaluations around it."""
+    state = TrainState(RECIPES[name], data.x_clean_train)
     with mock.patch.object(training, "evaluate", return_value={"loss": 0.0}):
-        return {"seconds": timed(lambda: next(epochs))[1]}
+        return seconds_of(partial(next, train(state, data)))
 
 
-def course_to_mse(data_dir: Path, seed: int, most: int = 40) -> dict:
-    """Time the course's autoencoder until its error on the test images is `COURSE_MSE`."""
-    data = load_mnist(data_dir)
-    x = 2 * data.x_clean_test - 1
-    began = time.perf_counter()
-    torch.manual_seed(seed)
-    model, one_epoch = course.prepare("autoencoder", data.x_clean_train, data.labels_train)
-    for epoch in range(1, most + 1):
-        one_epoch()
-        mse = (predict(model, x, CPU) - x).square().mean().item() / 4  # on pixels in [0, 1]
-        if mse <= COURSE_MSE:
-            return {"seconds": time.perf_counter() - began, "epochs": epoch, "mse": mse}
-    raise TrainingError(f"the course's loop has not reached {COURSE_MSE} in {most} epochs")
+def two_at_a_time(options: Namespace, name: str) -> float:
+    """Return the seconds of our epoch over few images, beside another on the other core."""
+    work = delayed(on_one_thread)(few_images_epoch, options.data_dir, (name,))
+    return max(Parallel(n_jobs=2)([work, work]))
 
 
-def our_to_mse(data_dir: Path, seed: int) -> dict:
-    """Time the `QUICK` schedule until the error on the test images is `COURSE_MSE`."""
-    data = load_mnist(data_dir)
-    began = time.perf_counter()
-    recipe = replace(RECIPES["autoencoder"], **QUICK)
-    state = TrainState(recipe, data.x_clean_train, CPU, seed)
-    for epoch in train(state, data):
-        mse = state.history["test"]["loss"][-1]
-        if mse <= COURSE_MSE:
-            return {"seconds": time.perf_counter() - began, "epochs": epoch, "mse": mse}
-    raise TrainingError(f"with seed {seed} the quick schedule ends at {mse:.4f}")
+def few_images_epoch(data: Dataset, name: str) -> float:
+    """Return the seconds of our epoch over `IMAGES` images."""
+    return our_epoch(first_images(data, IMAGES), name)
 
 
-def map_runs(data_dir: Path, beta: float, steps: int, ours: bool) -> dict:
-    """Time the course's loop or `map_estimate` on test images, from the encoder's mean."""
-    torch.manual_seed(0)
-    data, vae = load_mnist(data_dir), load_model("vae16", ROOT / "checkpoints")
-    x_noisy = data.x_noisy_test[:MAP_IMAGES]
-    z_init = predict(vae.encode, x_noisy, CPU)
-
-    def solve() -> torch.Tensor:
-        if not ours:
-            return course.map_estimate(vae.decoder, x_noisy, z_init)
-        return map_estimate(vae.decoder, x_noisy, 16, beta, z_init, iterations=steps)[0]
-
-    map_estimate(vae.decoder, x_noisy, 16, beta, iterations=2)  # the first batch is slow
-    z, seconds = timed(solve)
-    loss = map_loss(x_noisy, predict(vae.decode, z, CPU), z, beta).mean().item()
-    return {"seconds": seconds, "loss": loss}
-
-
-def script(data_dir: Path, name: str) -> dict:
-    """Time a script with the committed checkpoints."""
+def script(options: Namespace, name: str) -> float:
+    """Return the seconds of a script with the committed checkpoints."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, name, "--data-dir", data_dir.resolve(), "--figures-dir", folder]
-        once = partial(subprocess.run, command, cwd=ROOT, check=True, capture_output=True)
-        return {"seconds": timed(once)[1]}
+        command = [sys.executable, PROJECT / name, "--data-dir", options.data_dir.resolve()]
+        command += ["--figures-dir", folder]
+        return seconds_of(partial(subprocess.run, command, check=True, capture_output=True))
 
 
-def in_turns(sides: dict[str, Callable[[], dict]], repeats: int = REPEATS) -> dict[str, dict]:
-    """Run every side `repeats` times, in turns; return the medians and the most memory."""
-    runs: dict[str, list[dict]] = {name: [] for name in sides}
-    for _ in range(repeats):
+def in_turns(sides: Mapping[str, Callable[[], float]]) -> dict[str, dict]:
+    """Return the median and all of the seconds that every side takes, run in turns."""
+    runs: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(REPEATS):
         for name, side in sides.items():
             runs[name].append(side())
-            log(f"{name}: {runs[name][-1]['seconds']:.2f} s")
-    return {
-        name: {
-            **results[-1],
-            "seconds": statistics.median(result["seconds"] for result in results),
-            "all_seconds": [result["seconds"] for result in results],
-            "peak_mib": max(result["peak_mib"] for result in results),
-        }
-        for name, results in runs.items()
-    }
+            log(f"{name}: {runs[name][-1]:.2f} s")
+    return {name: {"seconds": statistics.median(s), "all_seconds": s} for name, s in runs.items()}
 
 
-def bench_epoch(data_dir: Path) -> dict:
-    """Time an epoch of the autoencoder."""
-    quick = partial(our_epoch, data_dir, "autoencoder", **QUICK)
-    epoch = in_turns(
-        {
-            "course": lambda: measure(course_epoch, data_dir, "autoencoder"),
-            "ours": partial(measure, our_epoch, data_dir, "autoencoder"),
-            "quick": lambda: measure(quick),
-        }
-    )
+def to_course_mse(data: Dataset, seed: int, ours: bool) -> dict:
+    """Time the autoencoder, from its initialization, until its test error is `COURSE_MSE`."""
+    began, x = time.perf_counter(), data.x_clean_test
+    if ours:
+        state = TrainState(replace(RECIPES["autoencoder"], **QUICK), data.x_clean_train, seed)
+        errors = (state.history["test"]["loss"][-1] for _ in train(state, data))
+    else:
+        torch.manual_seed(seed)
+        model, one_epoch = course_training("autoencoder", data)
+        epochs = (one_epoch() for _ in range(MOST_EPOCHS))
+        errors = (F.mse_loss((predict(model, 2 * x - 1) + 1) / 2, x).item() for _ in epochs)
+    epoch, mse = next((n, mse) for n, mse in enumerate(errors, 1) if mse <= COURSE_MSE)
+    return {"seconds": time.perf_counter() - began, "epochs": epoch, "mse": mse}
+
+
+def bench_epoch(data: Dataset) -> dict:
+    """Time an epoch of the autoencoder, and the way to the course's error, per seed."""
+    sides = {"course": course_epoch, "ours": our_epoch}
+    epoch = in_turns({name: partial(side, data, "autoencoder") for name, side in sides.items()})
+    needed = [
+        {name: to_course_mse(data, seed, name == "ours") for name in sides}
+        for seed in range(REPEATS)
+    ]
+    course, ours = (statistics.median(run[name]["seconds"] for run in needed) for name in sides)
     return {
         "epoch": epoch,
         "epoch_speedup": epoch["course"]["seconds"] / epoch["ours"]["seconds"],
+        "epochs_needed": needed,
+        "time_to_course_mse_speedup": course / ours,
     }
 
 
-def bench_to_mse(data_dir: Path) -> dict:
-    """Time the way to the course's error, initialization and evaluations included, per seed."""
-    runs: dict[str, list[dict]] = {"course": [], "quick": []}
-    for seed in range(REPEATS):
-        runs["course"].append(measure(course_to_mse, data_dir, seed))
-        runs["quick"].append(measure(our_to_mse, data_dir, seed))
-        log(f"seed {seed}: " + ", ".join(f"{name} {run[-1]}" for name, run in runs.items()))
-    seconds = {name: statistics.median(r["seconds"] for r in run) for name, run in runs.items()}
-    return {
-        "epochs_needed": runs,
-        "seconds_to_course_mse": seconds,
-        "time_to_course_mse_speedup": seconds["course"] / seconds["quick"],
-    }
-
-
-def bench_map(data_dir: Path) -> dict:
+def bench_map(data: Dataset) -> dict:
     """Time the estimates of test images, down to the loss that the course's loop reaches."""
     # Its mean over 1024 pixels and 16 latents, times 1024, is equation (.4) with this beta.
-    beta = course.MAP_BETA * 1024 / 16
-    target = measure(map_runs, data_dir, beta, 0, False)["loss"]
-    for steps in MAP_STEPS:
-        if measure(map_runs, data_dir, beta, steps, True)["loss"] <= target:
-            break
-    else:
-        raise TrainingError(f"{steps} steps do not reach the course's loss of {target:.3f}")
-    sides = {"course": (0, False), f"{steps} steps": (steps, True)}
-    runs = in_turns(
-        {
-            name: partial(measure, map_runs, data_dir, beta, *arguments)
-            for name, arguments in sides.items()
-        },
-    )
-    speedup = runs["course"]["seconds"] / runs[f"{steps} steps"]["seconds"]
-    return {"map": runs, "map_speedup": speedup}
+    vae, beta = load_model("vae16"), COURSE_BETA * 1024 / 16
+    x_noisy = data.x_noisy_test[:MAP_IMAGES]
+    z_init = predict(vae.encode, x_noisy)
+
+    def loss(z: Tensor) -> float:
+        return map_loss(x_noisy, predict(vae.decode, z), z, beta).mean().item()
+
+    def ours(steps: int) -> Tensor:
+        return map_estimate(vae.decode, x_noisy, 16, beta, z_init, iterations=steps)[0]
+
+    target = loss(course_map(vae, x_noisy, z_init))
+    steps = next(n for n in MAP_STEPS if loss(ours(n)) <= target)
+    course = partial(seconds_of, partial(course_map, vae, x_noisy, z_init))
+    runs = in_turns({"course": course, "ours": partial(seconds_of, partial(ours, steps))})
+    speedup = runs["course"]["seconds"] / runs["ours"]["seconds"]
+    return {"map": {"steps": steps, "loss": target, **runs}, "map_speedup": speedup}
 
 
-def bench_pipeline(data_dir: Path) -> dict:
+def bench_pipeline(data: Dataset, options: Namespace) -> dict:
     """Extrapolate the time of all trainings from short epochs, without evaluations.
 
     Ours run two at a time, each on one thread: exercises 1 and 7 beside exercises 4 and 8. The
     course's run one after the other, each on all threads.
     """
-    sides = {}
-    for name in RECIPES:
-        if name in course.MODELS:
-            sides[f"course {name}"] = partial(
-                measure, course_epoch, data_dir, name, PIPELINE_IMAGES
-            )
-        ours = partial(our_epoch, data_dir, name, PIPELINE_IMAGES)
-        sides[name] = partial(measure, ours, count=2, threads=1)
-    epochs = in_turns(sides)
-    whole = 60_000 / PIPELINE_IMAGES
-    theirs = {n: course.EPOCHS[n] * whole * epochs[f"course {n}"]["seconds"] for n in course.MODELS}
+    few, whole = first_images(data, IMAGES), 60_000 / IMAGES
+    sides = {f"course {name}": partial(course_epoch, few, name) for name in COURSE_EPOCHS}
+    epochs = in_turns(sides | {name: partial(two_at_a_time, options, name) for name in RECIPES})
+    theirs = {n: e * whole * epochs[f"course {n}"]["seconds"] for n, e in COURSE_EPOCHS.items()}
     ours = {n: recipe.epochs * whole * epochs[n]["seconds"] for n, recipe in RECIPES.items()}
     lanes = ours["autoencoder"] + ours["vae2"], ours["classifier"] + ours["vae16"]
     return {
@@ -255,110 +259,51 @@ def bench_pipeline(data_dir: Path) -> dict:
     }
 
 
-def bench_processes(data_dir: Path) -> dict:
-    """Time short epochs on one thread and on two."""
-    sides = {}
-    for name in ("autoencoder", "vae16"):
-        epoch = partial(our_epoch, data_dir, name, PIPELINE_IMAGES)
-        sides[f"{name}, one thread"] = partial(measure, epoch, threads=1)
-        sides[f"{name}, two threads"] = partial(measure, epoch, threads=2)
-    return {"processes": in_turns(sides)}
-
-
-def medians(runs: dict[str, dict], *others: str) -> str:
-    """Return a table of the medians, the peaks of memory and the results that `others` name."""
-    header = ("", "seconds, median", "all runs", "peak memory (MiB)")
-    rows = [
+def print_tables(results: dict) -> None:
+    """Print what README.md shows of the results."""
+    pipeline, needed = results["pipeline_seconds"], results["epochs_needed"]
+    course, ours = (
         (
-            name,
-            f"{side['seconds']:.2f}",
-            ", ".join(f"{seconds:.2f}" for seconds in side["all_seconds"]),
-            f"{side['peak_mib']:.0f}",
-            *(f"{side[other]:.2f}" for other in others),
+            results["epoch"][side]["seconds"],
+            statistics.median(run[side]["seconds"] for run in needed),
+            results["map"][side]["seconds"],
         )
-        for name, side in runs.items()
+        for side in ("course", "ours")
+    )
+    course += (sum(pipeline["course"].values()),)
+    ours += (pipeline["ours_two_at_a_time"],)
+    rows = [
+        (key, *fixed((*pair, results[key]), digits=1))
+        for key, *pair in zip(SPEEDUPS, course, ours, strict=True)
     ]
-    return format_table((*header, *others), rows)
-
-
-def tables(results: dict) -> str:
-    """Return all results in Markdown."""
-    machine, seconds = results["machine"], results["pipeline_seconds"]
-    needed = results["epochs_needed"]
-    keys = ("epoch_speedup", "time_to_course_mse_speedup", "map_speedup", "pipeline_speedup")
-    parts = [
-        f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, "
-        f"PyTorch {machine['torch']}, {machine['threads']} threads "
-        "where nothing else is given.",
-        format_table(
-            ("times as fast as the course's loop", ""),
-            [(f"`{key}`", f"{results[key]:.1f}") for key in keys],
-        ),
-        "One epoch of the autoencoder, 60,000 images:",
-        medians(results["epoch"]),
-        f"Time until the test error of the autoencoder is {COURSE_MSE}, initialization and "
-        "evaluations included; `quick` is our schedule "
-        f"`--epochs {QUICK['epochs']} --batch-size {QUICK['batch_size']}`:",
-        format_table(
-            ("", "seed", "epochs", "seconds", "test error"),
-            [
-                (name, seed, run["epochs"], f"{run['seconds']:.1f}", f"{run['mse']:.4f}")
-                for name, side in needed.items()
-                for seed, run in enumerate(side)
-            ],
-        ),
-        f"The MAP estimate of {MAP_IMAGES} test images; `loss` is that of equation (.4):",
-        medians(results["map"], "loss"),
-        f"Training, extrapolated from epochs over {PIPELINE_IMAGES:,} images, in minutes, without "
-        "the evaluations; ours measured two at a time, each on one thread:",
-        format_table(
-            ("", "the course's loop", "ours"),
-            [
-                (
-                    name,
-                    f"{seconds['course'][name] / 60:.1f}" if name in seconds["course"] else "",
-                    f"{ours / 60:.1f}",
-                )
-                for name, ours in seconds["ours"].items()
-            ],
-        ),
-        "The course's four one after the other take "
-        f"{sum(seconds['course'].values()) / 60:.0f} minutes, the same four of ours "
-        f"{seconds['ours_two_at_a_time'] / 60:.0f}, two at a time.",
-        f"Epochs over {PIPELINE_IMAGES:,} images:",
-        medians(results["processes"]),
-        "The scripts, from the committed checkpoints:",
-        medians(results["scripts"]),
+    print_table(("seconds, medians", "course's loop", "ours", "times as fast"), rows)
+    rows = [
+        (name, *fixed((pipeline["course"].get(name), pipeline["ours"][name]), factor=1 / 60))
+        for name in pipeline["ours"]
     ]
-    return "\n\n".join(parts) + "\n"
+    print_table(("whole training, minutes", "course's loop", "ours"), rows)
+    rows = [(name, *fixed([run["seconds"]], digits=1)) for name, run in results["scripts"].items()]
+    print_table(("script, from the committed models", "seconds"), rows)
 
 
 def main() -> None:
-    data_dir = data_parser(__doc__).parse_args().data_dir
-    readme = HERE / "README.md"
-    before, start, rest = readme.read_text(encoding="utf-8").partition("<!-- bench -->\n")
-    _old, end, after = rest.partition("<!-- /bench -->\n")
-    if not end:
-        raise UsageError(f"{readme} lacks the marks <!-- bench --> and <!-- /bench -->")
-    load_mnist(data_dir)  # complain, or download it, before the clock runs
+    options = make_parser(__doc__).parse_args()
+    data = load_mnist(options.data_dir)
     results = {
         "machine": {
-            "cpu": cpu_name(),
+            "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "python": platform.python_version(),
-            "torch": version("torch"),
+            "torch": torch.__version__,
         },
-        "scripts": in_turns({name: partial(measure, script, data_dir, name) for name in SCRIPTS}),
-        **bench_map(data_dir),
-        **bench_epoch(data_dir),
-        **bench_to_mse(data_dir),
-        **bench_processes(data_dir),
-        **bench_pipeline(data_dir),
+        "scripts": in_turns({name: partial(script, options, name) for name in SCRIPTS}),
+        **bench_map(data),
+        **bench_epoch(data),
+        **bench_pipeline(data, options),
     }
-    write_json(HERE / "results.json", results)
-    text = f"{before}{start}\n{tables(results)}\n{end}{after}"
-    atomic_write(readme, text.encode())
+    print_tables(results)
+    save_results(str(Path(__file__).with_name("results")), results)
 
 
 if __name__ == "__main__":

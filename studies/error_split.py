@@ -18,25 +18,21 @@ error_split.png beside this file. About 20 minutes on two cores.
 import math
 from collections.abc import Callable, Sequence
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import Tensor, nn
 
-from common.dataset import load_mnist
-from common.denoising import denoise
-from common.errors import run_script
-from common.files import write_json
-from common.metrics import decibel, predict, psnr
-from common.options import data_parser
-from common.plotting import COLORS, PAGE_WIDTH, save_figure, subplots
+from common.dataset import Dataset
+from common.metrics import denoise, predict, psnr
+from common.plotting import COLORS, PAGE_WIDTH
 from common.pretrained import load_model
-from common.tables import fixed, print_table
-from studies.pool import run_all
+from common.script import fixed, print_table, run_script
+from studies.study import make_parser, run_all, save_results
 
 NOISE_LEVELS = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5)
 IMAGES, CHOSEN_ON, LATENT_SIZE = 1000, 100, 16
@@ -86,23 +82,22 @@ def train_network(x_clean: Tensor, noise: float) -> nn.Module:
     return network.eval()
 
 
-def measure(data_dir: Path, noise: float) -> dict[str, float | dict]:
+def measure(data: Dataset, noise: float) -> dict[str, float | dict]:
     """Return the parts of the error and the PSNR of all denoisers at one noise level."""
-    data, cpu = load_mnist(data_dir), torch.device("cpu")
-    vae = load_model("vae16").to(memory_format=torch.channels_last)
+    vae = load_model("vae16")
     x, x_train = data.x_clean_test[:IMAGES], data.x_clean_train[-CHOSEN_ON:]
     x_noisy = x + noise / data.noise * (data.x_noisy_test[:IMAGES] - x)
     random = torch.Generator().manual_seed(0)
     x_noisy_train = x_train + noise * torch.randn(x_train.shape, generator=random)
-    estimate, _losses = denoise(vae, x_noisy, noise**2, cpu)
-    without_noise, _losses = denoise(vae, x, noise**2, cpu)
+    estimate, _losses = denoise(vae, x_noisy, noise**2)
+    without_noise, _losses = denoise(vae, x, noise**2)
     moved = (estimate - without_noise).square().flatten(1).mean(dim=1)  # of each image
     network = train_network(data.x_clean_train, noise)
     images = {
         "noisy": x_noisy,
-        "bottleneck": predict(vae.reconstruct, x_noisy, cpu),
+        "bottleneck": predict(vae.reconstruct, x_noisy),
         "MAP": estimate,
-        "trained network": predict(network, x_noisy, cpu),
+        "trained network": predict(network, x_noisy),
     }
     settings = {}
     for name, tried in classical(noise).items():
@@ -123,13 +118,14 @@ def measure(data_dir: Path, noise: float) -> dict[str, float | dict]:
 
 def levels_figure(levels: Sequence[dict]) -> Figure:
     """Plot the PSNR of every denoiser against the noise level."""
-    figure, [[ax]] = subplots(size=(PAGE_WIDTH * 0.8, 3.4))
+    figure, ax = plt.subplots(figsize=(PAGE_WIDTH * 0.8, 3.4))
     noise = [level["noise"] for level in levels]
     for name, color in zip(levels[0]["psnr"], COLORS, strict=False):
         values = [level["psnr"][name] for level in levels]
         width = 2.0 if name == "MAP" else 1.0
         ax.plot(noise, values, "o-", color=color, linewidth=width, markersize=3, label=name)
-    both = [decibel(level["representation_error"] + level["ideal_noise_error"]) for level in levels]
+    errors = [level["representation_error"] + level["ideal_noise_error"] for level in levels]
+    both = [-10 * math.log10(error) for error in errors]
     ax.plot(noise, both, "k:", linewidth=1, label="MAP, ideal projection")
     ax.set(xlabel="standard deviation of the noise", ylabel="PSNR (dB)", xscale="log")
     ax.set_xticks(noise, [f"{s:g}" for s in noise])
@@ -140,8 +136,8 @@ def levels_figure(levels: Sequence[dict]) -> Figure:
 
 
 def main() -> None:
-    data_dir = data_parser(__doc__).parse_args().data_dir
-    levels = run_all(measure, data_dir, [(noise,) for noise in NOISE_LEVELS])
+    options = make_parser(__doc__, many=True).parse_args()
+    levels = run_all(measure, options, [(noise,) for noise in NOISE_LEVELS])
     names = list(levels[0]["psnr"])
     print_table(
         ("PSNR (dB) at noise", *names),
@@ -158,9 +154,7 @@ def main() -> None:
         ("MSE at noise", "all", "representation", "noise", "median", "ideal"),
         [(f"{level['noise']:g}", *fixed([level[p] for p in parts], digits=5)) for level in levels],
     )
-    path = Path(__file__).resolve()
-    save_figure(levels_figure(levels), path.with_suffix(""))
-    write_json(path.with_suffix(".json"), {"images": IMAGES, "levels": levels})
+    save_results(__file__, {"images": IMAGES, "levels": levels}, levels_figure(levels))
 
 
 if __name__ == "__main__":

@@ -2,52 +2,45 @@
 
     python -m studies.initialization
 
-trains the committed recipe for two epochs on the first 50,000 training images, from `init_weights`
-with 20 seeds and from other initializations with 5, and measures on the last 10,000. A latent unit
-is active if its variance is above 1 % of the larger one's and fewer than half of its values are
-clipped to zero; an image is black if no pixel is above 0.1. A seed of `init_weights` with an
-inactive unit or black images would refute its purpose, another target with more active units or a
-lower error its choice. Prints the table of README.md and writes initialization.json beside this
-file. About 20 minutes on two cores.
+trains the committed recipe for two epochs on the first 50,000 training images, from
+`init_autoencoder` with 20 seeds and from other initializations with 5, and measures on the last
+10,000. A latent unit is active if its variance is above 1 % of the larger one's and fewer than half
+of its values are clipped to zero; an image is black if no pixel is above 0.1. A seed of
+`init_autoencoder` with an inactive unit or black images would refute its purpose, another target
+with more active units or a lower error its choice. Prints the table of README.md and writes
+initialization.json beside this file. About 20 minutes on two cores.
 """
 
 import statistics
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
-import torch
-
-from common.dataset import load_mnist
-from common.errors import run_script
-from common.files import write_json
-from common.initialization import init_weights
+from common.dataset import Dataset
+from common.initialization import init_autoencoder
 from common.metrics import predict
-from common.options import data_parser
-from common.tables import print_table
+from common.script import print_table, run_script
 from common.training import RECIPES, TrainState, train
-from studies.pool import run_all
-from studies.validate import validation_split
+from studies.study import make_parser, run_all, save_results, validation_split
 
 EPOCHS, SEEDS, SEEDS_OF_OTHERS = 2, 20, 5
 INITIALIZATIONS = {
-    "init_weights": init_weights,
-    "latent mean 0": partial(init_weights, latent_mean=0.0),
-    "latent mean 1": partial(init_weights, latent_mean=1.0),
-    "latent mean 3": partial(init_weights, latent_mean=3.0),
+    "init_autoencoder": init_autoencoder,
+    "latent mean 0": partial(init_autoencoder, latent_mean=0.0),
+    "latent mean 1": partial(init_autoencoder, latent_mean=1.0),
+    "latent mean 3": partial(init_autoencoder, latent_mean=3.0),
     "PyTorch's default": lambda model, x: None,
 }
 
 
-def measure(data_dir: Path, name: str, seed: int) -> dict:
+def measure(data: Dataset, name: str, seed: int) -> dict:
     """Train for `EPOCHS` and measure on the validation images."""
-    data, cpu = validation_split(load_mnist(data_dir)), torch.device("cpu")
+    data = validation_split(data)
     recipe = replace(RECIPES["autoencoder"], init=INITIALIZATIONS[name])
-    state = TrainState(recipe, data.x_clean_train, cpu, seed)
+    state = TrainState(recipe, data.x_clean_train, seed)
     list(islice(train(state, data), EPOCHS))
-    h = predict(state.model.encode, data.x_clean_test, cpu)
-    r = predict(state.model.decode, h, cpu)
+    h = predict(state.model.encode, data.x_clean_test)
+    r = predict(state.model.decode, h)
     variance, clipped = h.var(dim=0), (h == 0).float().mean(dim=0)
     active = (variance > 0.01 * variance.max().clamp_min(1e-12)) & (clipped < 0.5)
     return {
@@ -62,10 +55,10 @@ def measure(data_dir: Path, name: str, seed: int) -> dict:
 
 
 def main() -> None:
-    data_dir = data_parser(__doc__).parse_args().data_dir
-    seeds = dict.fromkeys(INITIALIZATIONS, SEEDS_OF_OTHERS) | {"init_weights": SEEDS}
+    options = make_parser(__doc__, many=True).parse_args()
+    seeds = dict.fromkeys(INITIALIZATIONS, SEEDS_OF_OTHERS) | {"init_autoencoder": SEEDS}
     runs = [(name, seed) for name in INITIALIZATIONS for seed in range(seeds[name])]
-    results, rows = run_all(measure, data_dir, runs), []
+    results, rows = run_all(measure, options, runs), []
     for name in INITIALIZATIONS:
         found = [run for run in results if run["initialization"] == name]
         good = [run for run in found if run["active"] == 2 and not run["black"]]
@@ -74,7 +67,7 @@ def main() -> None:
         rows.append((name, len(found), len(good), f"{middle:.4f}", f"{most:.4f}"))
     header = ("initialization", "seeds", "both units active", "median MSE of these", "largest")
     print_table(header, rows)
-    write_json(Path(__file__).resolve().with_suffix(".json"), results)
+    save_results(__file__, results)
 
 
 if __name__ == "__main__":

@@ -26,20 +26,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 
-from common.dataset import load_mnist
-from common.errors import run_script
-from common.files import write_json
-from common.metrics import describe_latent_space, predict
-from common.options import data_parser
-from common.tables import fixed, print_table
+from common.dataset import Dataset
+from common.latent import describe_latent_space
+from common.metrics import predict
+from common.script import fixed, print_table, run_script
 from common.training import RECIPES, evaluate, fit
 from models import vae_loss
-from studies.pool import run_all
+from studies.study import first_images, make_parser, run_all, save_results
 
 WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # 1 is the derived one
 SEEDS = (0, 1, 2)
@@ -55,29 +51,29 @@ METRICS = ("mse", "kl", "loss", "loss_train", "deviation", "second_moment", "knn
 
 
 def measure(
-    data_dir: Path, images: int, epochs: int, weight_decay: float, kl_weight: float, seed: int
+    data: Dataset, images: int, epochs: int, weight_decay: float, kl_weight: float, seed: int
 ) -> dict:
     """Train a VAE and measure it on the test images, and its loss on training images, too."""
-    data = load_mnist(data_dir, limit=images)
-    cpu, x, labels = torch.device("cpu"), data.x_clean_test, data.labels_test
+    data, x, labels = first_images(data, images), data.x_clean_test, data.labels_test
     loss = partial(vae_loss, kl_weight=kl_weight)
     recipe = replace(RECIPES["vae2"], loss=loss, epochs=epochs, weight_decay=weight_decay)
-    state = fit(recipe, data, cpu, seed)
+    state = fit(recipe, data, seed)
     vae, moments = state.model, state.history["before_standardization"]
-    terms = evaluate(vae, vae_loss, x, labels, cpu)
+    terms = evaluate(vae, vae_loss, x, labels)
     seen = data.x_clean_train[: len(x)], data.labels_train[: len(x)]
-    x_std = predict(lambda batch: vae.encoder(batch)[1], x, cpu)
-    torch.manual_seed(0)
+    x_log_std = predict(lambda batch: vae.encoder.posterior(batch)[1], x)
     return {
         **dict(zip(NAMES, (images, epochs, weight_decay, kl_weight), strict=True)),
         "seed": seed,
-        "mse": F.mse_loss(predict(vae.reconstruct, x, cpu), x).item(),
+        "mse": F.mse_loss(predict(vae.reconstruct, x), x).item(),
         "kl": terms["kl"],
         "loss": terms["loss"],
-        "loss_train": evaluate(vae, vae_loss, *seen, cpu)["loss"],
-        "deviation": x_std.mean().exp().item(),  # of the encoder's distributions, geometric mean
+        "loss_train": evaluate(vae, vae_loss, *seen)["loss"],
+        "deviation": x_log_std.mean()
+        .exp()
+        .item(),  # of the encoder's distributions, geometric mean
         "second_moment": statistics.mean(moments["second_moment"]),  # before standardize_latent
-        **describe_latent_space(vae, lambda batch: vae.encoder(batch)[2], data, cpu),
+        **describe_latent_space(vae, lambda batch: vae.encoder(batch)[2], data),
     }
 
 
@@ -92,8 +88,8 @@ def average(runs: Sequence[Mapping]) -> list[dict]:
 
 
 def main() -> None:
-    data_dir = data_parser(__doc__).parse_args().data_dir
-    runs = run_all(measure, data_dir, [(*setting, seed) for setting in SETTINGS for seed in SEEDS])
+    options = make_parser(__doc__, many=True).parse_args()
+    runs = run_all(measure, options, [(*setting, seed) for setting in SETTINGS for seed in SEEDS])
     means = average(runs)
     rows = [
         (
@@ -111,7 +107,7 @@ def main() -> None:
     header = ("images", "epochs", "weight decay", "weight", "MSE", "KL", "loss")
     others = ("on training images", "deviation", "second moment", "1-NN (%)")
     print_table((*header, *others), rows)
-    write_json(Path(__file__).resolve().with_suffix(".json"), {"runs": runs, "means": means})
+    save_results(__file__, {"runs": runs, "means": means})
 
 
 if __name__ == "__main__":

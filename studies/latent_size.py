@@ -10,50 +10,45 @@ minutes on one core.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 
 from common.dataset import load_mnist
-from common.denoising import denoise
-from common.errors import run_script
-from common.files import write_json
-from common.metrics import predict, psnr
-from common.options import data_parser
+from common.metrics import denoise, predict, psnr
 from common.pretrained import load_model
-from common.tables import print_table
+from common.script import print_table, run_script
 from common.training import RECIPES, evaluate, fit
 from models import vae_loss
+from studies.study import make_parser, save_results
 
 IMAGES = 1000
 
 
 def main() -> None:
-    data, cpu = load_mnist(data_parser(__doc__).parse_args().data_dir), torch.device("cpu")
+    data = load_mnist(make_parser(__doc__).parse_args().data_dir)
     recipe = replace(RECIPES["vae2"], model=RECIPES["vae16"].model)
     models = {
         "2 latents, recipe of vae2": load_model("vae2"),
-        "16 latents, recipe of vae2": fit(recipe, data, cpu).model,
+        "16 latents, recipe of vae2": fit(recipe, data).model,
         "16 latents, recipe of vae16": load_model("vae16"),
     }
     x, labels = data.x_clean_test, data.labels_test
     found, rows = {}, []
     for name, vae in models.items():
-        terms = evaluate(vae, vae_loss, x, labels, cpu)
+        terms = evaluate(vae, vae_loss, x, labels)
         x_noisy = data.x_noisy_test[:IMAGES]
-        estimate, _losses = denoise(vae, x_noisy, data.noise**2, cpu)
+        estimate, _losses = denoise(vae, x_noisy, data.noise**2)
         found[name] = {
-            "mse": F.mse_loss(predict(vae.reconstruct, x, cpu), x).item(),
+            "mse": F.mse_loss(predict(vae.reconstruct, x), x).item(),
             "kl": terms["kl"],
             "loss": terms["loss"],
-            "bottleneck": psnr(predict(vae.reconstruct, x_noisy, cpu), x[:IMAGES]),
+            "bottleneck": psnr(predict(vae.reconstruct, x_noisy), x[:IMAGES]),
             "MAP": psnr(estimate, x[:IMAGES]),
         }
         mse, *others = found[name].values()
         rows.append((name, f"{mse:.5f}", *(f"{value:.2f}" for value in others)))
     print_table(("model", "MSE", "KL", "loss", "bottleneck (dB)", "MAP (dB)"), rows)
-    write_json(Path(__file__).resolve().with_suffix(".json"), found)
+    save_results(__file__, found)
 
 
 if __name__ == "__main__":

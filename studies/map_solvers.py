@@ -21,20 +21,17 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from common.dataset import NOISE, load_mnist
-from common.errors import run_script
-from common.files import write_json
 from common.metrics import predict, psnr
-from common.options import data_parser
 from common.pretrained import load_model
-from common.tables import print_table
+from common.script import print_table, run_script
 from MAP_template import map_estimate, map_loss
+from studies.study import make_parser, save_results
 
 FIRST, IMAGES, LATENT_SIZE, REPEATS = 50_000, 1000, 16, 3
 DIFFERENCE = 1e-2  # between latents, for the Jacobian
@@ -141,13 +138,12 @@ def levenberg_marquardt(
 
 
 def main() -> None:
-    data = load_mnist(data_parser(__doc__).parse_args().data_dir)
+    data = load_mnist(make_parser(__doc__).parse_args().data_dir)
     vae, beta = load_model("vae16"), NOISE**2
-    vae.to(memory_format=torch.channels_last)
     x_clean = data.x_clean_train[FIRST : FIRST + IMAGES]
     random = torch.Generator().manual_seed(0)
     x_noisy = x_clean + NOISE * torch.randn(x_clean.shape, generator=random)
-    x_mean = predict(vae.encode, x_noisy, torch.device("cpu"))
+    x_mean = predict(vae.encode, x_noisy)
     starts = {
         "encoder": x_mean,
         "zero": torch.zeros_like(x_mean),
@@ -179,7 +175,7 @@ def main() -> None:
         seconds.setdefault((solver, start), []).append(took)
     results = []
     for (solver, start), z in found.items():
-        x_estimate = predict(vae.decode, z, torch.device("cpu"))
+        x_estimate = predict(vae.decode, z)
         results.append(
             {
                 "solver": solver,
@@ -194,7 +190,7 @@ def main() -> None:
         for r in results
     ]
     print_table(("solver, steps", "start", "loss", "PSNR (dB)", "time (s)"), rows)
-    write_json(Path(__file__).resolve().with_suffix(".json"), results)
+    save_results(__file__, results)
 
 
 if __name__ == "__main__":

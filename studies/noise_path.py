@@ -11,20 +11,15 @@ mean did, those less the mean would come out as well as those with the weakest n
 noise_path.json beside this file. About a minute on two cores.
 """
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.dataset import load_mnist
-from common.denoising import image_metrics
-from common.errors import run_script
-from common.files import write_json
-from common.metrics import predict
-from common.options import data_parser
+from common.metrics import image_metrics, predict
 from common.pretrained import load_model
-from common.tables import fixed, print_table
+from common.script import fixed, print_table, run_script
+from studies.study import make_parser, save_results
 
 DRAWS = 20  # of the noise, for its mean after clipping
 
@@ -33,14 +28,14 @@ def activations(encoder: nn.Sequential, x: Tensor) -> list[float]:
     """Return the mean over images, channels and positions after each pooling."""
     means = []
     for layer in encoder:
-        x = predict(layer, x, torch.device("cpu"))
+        x = predict(layer, x)
         if isinstance(layer, nn.MaxPool2d):
             means.append(x.mean().item())
     return means
 
 
 def main() -> None:
-    data, cpu = load_mnist(data_parser(__doc__).parse_args().data_dir), torch.device("cpu")
+    data = load_mnist(make_parser(__doc__).parse_args().data_dir)
     autoencoder, classifier = load_model("autoencoder"), load_model("classifier")
     x, x_noisy, labels = data.x_clean_test, data.x_noisy_test, data.labels_test
     clipped = x_noisy.clamp(0, 1)
@@ -60,13 +55,13 @@ def main() -> None:
     }
     found = {}
     for name, images in inputs.items():
-        h = predict(autoencoder.encode, images, cpu)
+        h = predict(autoencoder.encode, images)
         found[name] = {
             "distance": F.mse_loss(images, x).sqrt().item(),
             "activations": activations(autoencoder.encoder.layers, images),
             "median": h.median(dim=0).values.tolist(),
             "clipped_share": (h == 0).float().mean(dim=0).tolist(),
-            **image_metrics(predict(autoencoder.decode, h, cpu), x, labels, classifier, cpu),
+            **image_metrics({name: predict(autoencoder.decode, h)}, x, labels, classifier)[name],
         }
     rows = [
         (
@@ -80,7 +75,7 @@ def main() -> None:
     ]
     header = ("input", "RMSE", *(f"pool {i}" for i in range(1, 6)), "h1", "h2", "PSNR", "right (%)")
     print_table(header, rows)
-    write_json(Path(__file__).resolve().with_suffix(".json"), found)
+    save_results(__file__, found)
 
 
 if __name__ == "__main__":

@@ -16,25 +16,22 @@ Writes regularization.json and regularization.png beside this file. About 40 min
 import statistics
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from common.dataset import Dataset, load_mnist
-from common.errors import run_script
-from common.files import write_json
-from common.grid import decode_grid, grid_points, prior_quantiles
-from common.metrics import confident_digits, nearest_label, predict
-from common.options import data_parser
-from common.plotting import PAGE_WIDTH, digit_legend, latent_scatter, save_figure, subplots, tile
+from common.latent import grid_points, latent_grid, nearest_label, prior_quantiles
+from common.metrics import confident_digits, predict
+from common.plotting import PAGE_WIDTH, digit_legend, latent_scatter, tile
 from common.pretrained import load_model
-from common.tables import fixed, print_table
+from common.script import fixed, print_table, run_script
 from common.training import RECIPES, fit
 from models import VAE, vae_loss
-from studies.pool import run_all
+from studies.study import make_parser, run_all, save_results
 
 DRAWS = 1000
 
@@ -49,10 +46,10 @@ SEEDS = (0, 1, 2)
 LOSSES = {"reconstruction only": deterministic_loss, "VAE": vae_loss}
 
 
-def train_network(data_dir: Path, name: str, seed: int) -> nn.Module:
+def train_network(data: Dataset, name: str, seed: int) -> nn.Module:
     """Train the network of vae2 by its recipe with one of `LOSSES`."""
     recipe = replace(RECIPES["vae2"], loss=LOSSES[name])
-    return fit(recipe, load_mnist(data_dir), torch.device("cpu"), seed).model
+    return fit(recipe, data, seed).model
 
 
 def nearest_distance(images: Tensor, x_train: Tensor) -> Tensor:
@@ -68,18 +65,17 @@ class Standardized:
     """A model's latents, shifted and scaled to mean 0 and variance 1 over the training images."""
 
     def __init__(self, model: nn.Module, data: Dataset):
-        self.cpu = torch.device("cpu")
         self.model = model
-        h = predict(model.encode, data.x_clean_train, self.cpu)
+        h = predict(model.encode, data.x_clean_train)
         self.mean, self.deviation = h.mean(dim=0), h.std(dim=0)
         self.h_train = (h - self.mean) / self.deviation
         self.h_test = self.encode(data.x_clean_test)
 
     def encode(self, x: Tensor) -> Tensor:
-        return (predict(self.model.encode, x, self.cpu) - self.mean) / self.deviation
+        return (predict(self.model.encode, x) - self.mean) / self.deviation
 
     def decode(self, h: Tensor) -> Tensor:
-        return predict(self.model.decode, self.mean + self.deviation * h, self.cpu)
+        return predict(self.model.decode, self.mean + self.deviation * h)
 
 
 def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str, float]:
@@ -88,9 +84,9 @@ def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str,
     r = latents.decode(latents.h_test)
     right = nearest_label(latents.h_train, data.labels_train, latents.h_test) == data.labels_test
     drawn = latents.decode(torch.randn(DRAWS, 2, generator=torch.Generator().manual_seed(0)))
-    confident, digits = confident_digits(classifier, drawn, latents.cpu)
-    grid = decode_grid(latents, latents.h_test, data.labels_test, latents.cpu).images
-    confident_of_grid, _ = confident_digits(classifier, grid, latents.cpu)
+    confident, digits = confident_digits(classifier, drawn)
+    grid = latents.decode(grid_points(*latent_grid(latents.h_test)))
+    confident_of_grid, _ = confident_digits(classifier, grid)
     shares = digits.bincount(minlength=10) / DRAWS
     return {
         "mse": F.mse_loss(r, data.x_clean_test).item(),
@@ -108,7 +104,7 @@ def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str,
 def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
     """Draw for each model the images at the prior's quantiles and the latents of test images."""
     size = (PAGE_WIDTH, PAGE_WIDTH * 2 / len(models) + 0.2)
-    figure, axes = subplots(2, len(models), size)
+    figure, axes = plt.subplots(2, len(models), figsize=size)
     q = prior_quantiles()
     for (top, bottom), (name, model) in zip(axes.T, models.items(), strict=True):
         latents = Standardized(model, data)
@@ -118,16 +114,16 @@ def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
         top.set_title(name, size=9)
         latent_scatter(bottom, latents.h_test, data.labels_test)
         bottom.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", xlabel="", ylabel="")
-    digit_legend(figure, loc="outside lower center", ncols=10)
+    digit_legend(figure)
     return figure
 
 
 def main() -> None:
-    data_dir = data_parser(__doc__).parse_args().data_dir
-    data, classifier = load_mnist(data_dir), load_model("classifier")
+    options = make_parser(__doc__, many=True).parse_args()
+    data, classifier = load_mnist(options.data_dir), load_model("classifier")
     settings = [(name, seed) for name in LOSSES for seed in SEEDS]
     models = {"autoencoder of exercise 1": [load_model("autoencoder")]}
-    for (name, _), model in zip(settings, run_all(train_network, data_dir, settings), strict=True):
+    for (name, _), model in zip(settings, run_all(train_network, options, settings), strict=True):
         models.setdefault(name, []).append(model)
     results = {name: [measure(m, data, classifier) for m in same] for name, same in models.items()}
     real = nearest_distance(data.x_clean_test[:DRAWS], data.x_clean_train).mean().item()
@@ -137,11 +133,8 @@ def main() -> None:
         rows.append((name, len(runs), *fixed(means, digits=4)))
     print_table(("means", "seeds", *keys), rows)
     print(f"test images to their nearest training image: {real:.4f}")
-    path = Path(__file__).resolve()
-    save_figure(
-        spaces_figure({name: same[0] for name, same in models.items()}, data), path.with_suffix("")
-    )
-    write_json(path.with_suffix(".json"), {"real_images": real, "models": results})
+    figure = spaces_figure({name: same[0] for name, same in models.items()}, data)
+    save_results(__file__, {"real_images": real, "models": results}, figure)
 
 
 if __name__ == "__main__":

@@ -11,22 +11,17 @@ on two cores.
 """
 
 import statistics
-from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 
-from common.dataset import Dataset, load_mnist
-from common.denoising import denoise, image_metrics
-from common.errors import run_script
-from common.files import CHECKPOINT_DIR, write_json
-from common.grid import decode_grid
-from common.metrics import confident_digits, nearest_label, predict
-from common.options import data_parser
+from common.dataset import Dataset
+from common.latent import grid_points, latent_grid, nearest_label
+from common.metrics import confident_digits, denoise, image_metrics, predict
 from common.pretrained import load_model, load_or_train
-from common.tables import fixed, print_table
+from common.script import CHECKPOINT_DIR, fixed, print_table, run_script
 from common.training import evaluate
 from models import vae_loss
+from studies.study import make_parser, run_all, save_results
 
 SEEDS = (0, 1, 2)
 DIGITS = {"mse": 5, "dB": 2, "%": 2, "nats": 2, "grid": 1}
@@ -34,33 +29,33 @@ DIGITS = {"mse": 5, "dB": 2, "%": 2, "nats": 2, "grid": 1}
 
 def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
     """Return the results of one seed by what they are, and the VAEs' moments."""
-    cpu, x, labels = torch.device("cpu"), data.x_clean_test, data.labels_test
+    x, labels = data.x_clean_test, data.labels_test
     folder = CHECKPOINT_DIR / f"seed-{seed}" if seed else CHECKPOINT_DIR
     names, classifier = ("autoencoder", "classifier", "vae2", "vae16"), load_model("classifier")
-    trained = {name: load_or_train(name, data, folder, cpu, seed=seed) for name in names}
+    trained = {name: load_or_train(name, data, folder, seed=seed) for name in names}
     models = {name: model for name, (model, _history) in trained.items()}
     found: dict[str, float | list[float]] = {}
     for name in ("autoencoder", "vae2", "vae16"):
-        r = predict(models[name].reconstruct, x, cpu)
+        r = predict(models[name].reconstruct, x)
         found[f"{name}, mse"] = F.mse_loss(r, x).item()
     for name in ("autoencoder", "vae2"):
-        h_train, h = (predict(models[name].encode, i, cpu) for i in (data.x_clean_train, x))
+        h_train, h = (predict(models[name].encode, i) for i in (data.x_clean_train, x))
         right = nearest_label(h_train, data.labels_train, h) == labels
         found[f"{name}, nearest neighbor, %"] = 100 * right.float().mean().item()
-        images = decode_grid(models[name], h, labels, cpu).images
-        confident, digit = confident_digits(classifier, images, cpu)
+        images = predict(models[name].decode, grid_points(*latent_grid(h)))
+        confident, digit = confident_digits(classifier, images)
         found[f"{name}, images of the grid that look like a digit, %"] = (
             100 * confident.float().mean().item()
         )
         found[f"{name}, different digits on the grid"] = len(digit[confident].unique())
-    found["vae2, kl, nats"] = evaluate(models["vae2"], vae_loss, x, labels, cpu)["kl"]
-    right = predict(models["classifier"], x, cpu).argmax(dim=1) == labels
+    found["vae2, kl, nats"] = evaluate(models["vae2"], vae_loss, x, labels)["kl"]
+    right = predict(models["classifier"], x).argmax(dim=1) == labels
     found["classifier, accuracy, %"] = 100 * right.float().mean().item()
-    for name, images in (
-        ("bottleneck", predict(models["vae16"].reconstruct, data.x_noisy_test, cpu)),
-        ("MAP", denoise(models["vae16"], data.x_noisy_test, data.noise**2, cpu)[0]),
-    ):
-        metrics = image_metrics(images, x, labels, classifier, cpu)
+    images = {
+        "bottleneck": predict(models["vae16"].reconstruct, data.x_noisy_test),
+        "MAP": denoise(models["vae16"], data.x_noisy_test, data.noise**2)[0],
+    }
+    for name, metrics in image_metrics(images, x, labels, classifier).items():
         found[f"vae16, {name}, dB"] = metrics["psnr"]
         found[f"vae16, {name}, right digit, %"] = metrics["right_digit"]
     for name in ("vae2", "vae16"):
@@ -82,8 +77,8 @@ def summarize(results: list[dict[str, float | list[float]]]) -> list[tuple[str, 
 
 
 def main() -> None:
-    data = load_mnist(data_parser(__doc__).parse_args().data_dir)
-    results = [measure(data, seed) for seed in SEEDS]
+    options = make_parser(__doc__, many=True).parse_args()
+    results = run_all(measure, options, [(seed,) for seed in SEEDS])
     header = ("result", "mean", *(f"seed {seed}" for seed in SEEDS))
     print_table(header, summarize(results))
     for name in ("vae2", "vae16"):
@@ -91,7 +86,7 @@ def main() -> None:
         print(
             f"{name}, second moments after the training: {min(moments):.2f} to {max(moments):.2f}"
         )
-    write_json(Path(__file__).resolve().with_suffix(".json"), results)
+    save_results(__file__, results)
 
 
 if __name__ == "__main__":

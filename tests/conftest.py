@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from common.checkpoints import write_checkpoint
 from common.dataset import MNIST_SHA256, Dataset, load_digits, load_mnist
+from common.pretrained import write_checkpoint
 from common.training import RECIPES
 
 torch.set_num_threads(1)
@@ -48,11 +48,6 @@ def offline(monkeypatch):
 
 
 @pytest.fixture
-def cpu() -> torch.device:
-    return torch.device("cpu")
-
-
-@pytest.fixture
 def checkpoints(tmp_path, few_digits) -> Path:
     """A folder with a checkpoint of every model for `--dataset digits --limit 64`, untrained."""
     torch.manual_seed(0)
@@ -65,7 +60,7 @@ def checkpoints(tmp_path, few_digits) -> Path:
             "architecture": repr(model),
             "model": model.state_dict(),
             "history": {"train": terms, "test": terms, "before_standardization": {}},
-            "settings": {"dataset": "digits"},
+            "settings": {"dataset": "digits", "torch": str(torch.__version__)},
         }
         write_checkpoint(tmp_path / "checkpoints/digits/limit-64" / f"{name}.pt", checkpoint)
     return tmp_path / "checkpoints"

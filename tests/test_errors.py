@@ -4,23 +4,21 @@ import contextlib
 import http.server
 import importlib
 import threading
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.checkpoints import training_lock, write_checkpoint
-from common.errors import CheckpointError, UsageError, run_script
-from common.options import make_parser
-from common.pretrained import RECIPE_KEYS, load_checkpoint
+from common.pretrained import load_checkpoint, write_checkpoint
+from common.script import ScriptError, make_parser, run_script
 from common.training import RECIPES
 
 EX1, EX2, EX7 = "ex1_autoencoder", "ex2_latent", "ex7_vae"
 TRAIN = ["--epochs", "1"]  # in a folder of its own
 MNIST = ["--dataset", "mnist", "--data-dir", "{tmp}/data"]
 HISTORY = {part: {"loss": [1.0, 0.5]} for part in ("train", "test")}
-UNFINISHED = "autoencoder.resume.pt"
 
 
 def at(tmp, name="autoencoder.pt"):
@@ -39,21 +37,13 @@ def checkpoint(name="autoencoder", weights_of=None, file="autoencoder.pt", fill=
             "architecture": repr(model),
             "model": model.state_dict(),
             "history": HISTORY,
-            "settings": {"dataset": "digits"},
+            "settings": {"dataset": "digits", "torch": str(torch.__version__)},
             **parts,
         }
         kept = {key: value for key, value in whole.items() if value is not None}
         write_checkpoint(at(tmp, file), kept)
 
     return prepare
-
-
-def unfinished(**changes):
-    """Prepare the state of an interrupted training, without an optimizer in it."""
-    recipe = RECIPES["autoencoder"]
-    found = {"dataset": "digits", "training_images": 64, "seed": 0}
-    found |= {**{key: getattr(recipe, key) for key in RECIPE_KEYS}, **changes}
-    return checkpoint(file=UNFINISHED, settings=found)
 
 
 def content(change, file="autoencoder.pt"):
@@ -100,38 +90,13 @@ def nothing(tmp):
 
 # what is wrong: script, prepared by, options, exit status, and words that the line must have
 CASES = {
-    "no epochs": (EX1, nothing, ["--epochs", "0"], 2, ["--epochs", "0", "--help"]),
+    "no epochs": (EX1, nothing, ["--epochs", "0"], 2, ["--epochs", "0"]),
     "epochs without a number": (EX1, nothing, ["--epochs"], 2, ["--epochs"]),
     "unknown device": (EX1, nothing, ["--device", "warp"], 2, ["--device", "warp"]),
-    "absent device": (EX1, nothing, ["--device", "cuda:77"], 2, ["--device", "cuda:77"]),
+    "device of a Mac": (EX1, nothing, ["--device", "mps"], 2, ["--device", "mps", "cpu", "cuda"]),
     "unknown data": (EX1, nothing, ["--dataset", "letters"], 2, ["--dataset", "mnist"]),
     "option of another script": (EX2, nothing, ["--retrain"], 2, ["--retrain"]),
     "a word too many": (EX1, nothing, ["train"], 2, ["train"]),
-    "resume and retrain": (EX1, nothing, ["--resume", "--retrain"], 2, ["--resume", "--retrain"]),
-    "nothing to resume": (EX1, nothing, ["--resume"], 2, ["resume", UNFINISHED]),
-    "interrupted before": (EX1, unfinished(), [], 2, ["ex1_autoencoder.py --resume", "--retrain"]),
-    "interrupted, other script": (EX2, unfinished(), [], 2, ["ex1_autoencoder.py --resume"]),
-    "resume with other images": (
-        EX1,
-        unfinished(training_images=7),
-        ["--resume"],
-        2,
-        ["training images 7, not 64"],
-    ),
-    "resume from nothing whole": (
-        EX1,
-        content(lambda whole: whole[:999], UNFINISHED),
-        ["--resume"],
-        1,
-        [UNFINISHED, "--retrain"],
-    ),
-    "resume, another version": (
-        EX1,
-        unfinished(),
-        ["--resume"],
-        1,
-        ["does not fit", "--retrain"],
-    ),
     "diverges": (EX1, nothing, ["--epochs", "3", "--lr", "1e6"], 1, ["learning rate below 1e+06"]),
     "checkpoint cut off": (EX2, content(lambda whole: whole[:9999]), [], 1, ["damaged"]),
     "checkpoint empty": (EX2, content(lambda _: b""), [], 1, ["autoencoder.pt", "damaged"]),
@@ -143,17 +108,10 @@ CASES = {
         checkpoint("vae2", weights_of="vae16", file="vae2.pt"),
         [],
         1,
-        ["vae2.pt does not fit", "ex7_vae.py"],
+        ["vae2.pt does not fit", "folder of its own"],
     ),
-    "checkpoint of other data": (
-        EX2,
-        checkpoint(settings={"dataset": "mnist"}),
-        [],
-        2,
-        ["dataset mnist, not digits"],
-    ),
-    "checkpoint without settings": (EX2, checkpoint(settings=None), [], 1, ["does not fit"]),
-    "checkpoint is a bare tensor": (EX2, bare(torch.zeros(3)), [], 1, ["does not fit"]),
+    "checkpoint without settings": (EX2, checkpoint(settings=None), [], 1, ["damaged"]),
+    "checkpoint is a bare tensor": (EX2, bare(torch.zeros(3)), [], 1, ["not a checkpoint"]),
     "checkpoint with numbered weights": (EX2, checkpoint(model={1: 2}), [], 1, ["does not fit"]),
     "checkpoint with a weight that is no number": (
         EX2,
@@ -162,12 +120,11 @@ CASES = {
         1,
         ["not a finite number"],
     ),
-    "checkpoint without weights": (EX2, checkpoint(model=None), [], 1, ["does not fit"]),
+    "checkpoint without weights": (EX2, checkpoint(model=None), [], 1, ["not a checkpoint"]),
     "checkpoint of other weights": (EX2, checkpoint(weights_of="vae2"), [], 1, ["does not fit"]),
     "checkpoint is a folder": (EX2, a_folder, [], 1, ["autoencoder.pt"]),
     "checkpoint folder is a file": (EX1, a_file("checkpoints"), TRAIN, 1, ["checkpoints"]),
     "figures folder is a file": (EX1, a_file("figures"), TRAIN, 1, ["figures"]),
-    "own figures folder is a file": (EX1, a_file("figures/digits"), TRAIN, 1, ["figures/digits"]),
     "data folder is a file": (EX1, a_file("data"), MNIST, 1, ["data"]),
     "no data, no internet": (EX1, nothing, MNIST, 1, ["cannot be downloaded", "data/README.md"]),
 }
@@ -186,20 +143,23 @@ def files(tmp):
 
 
 def the_one_line(capsys, script, tmp, own):
-    """Run a script that fails; return its exit status and the only line about it."""
+    """Run a script that fails; return its exit status and the only line about it.
+
+    A usage error is told by argparse, after a line of usage.
+    """
     before = files(tmp)
     main = importlib.import_module(script).main
     with pytest.raises(SystemExit) as stop:
         run_script(lambda: main(arguments(tmp, own)))
-    complaints = [
-        line
-        for line in capsys.readouterr().err.splitlines()
-        if not line.startswith(("training the ", "epoch "))
-    ]
-    assert len(complaints) == 1, complaints
-    assert "error: " in complaints[0]
+    code, line = 1, stop.value.code
+    if stop.value.code == 2:
+        usage, line = capsys.readouterr().err.splitlines()
+        assert usage.endswith("[options]")
+        code = 2
+    assert "error: " in line
+    assert "\n" not in line
     assert files(tmp) == before
-    return stop.value.code, complaints[0].replace("\\", "/")
+    return code, line.replace("\\", "/")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -210,16 +170,6 @@ def test_a_mistake_is_named_on_one_line_and_leaves_nothing_behind(tmp_path, caps
     assert code == status, line
     for word in words:
         assert word in line
-
-
-def test_two_runs_never_train_the_same_checkpoint_at_once(tmp_path, capsys):
-    path = at(tmp_path, "epochs-1/autoencoder.pt")
-    with training_lock(path):
-        code, line = the_one_line(capsys, EX1, tmp_path, TRAIN)
-    assert code == 1
-    assert "another run" in line
-    importlib.import_module(EX1).main(arguments(tmp_path, TRAIN))
-    assert [path.name for path in path.parent.iterdir()] == ["autoencoder.pt"]
 
 
 @pytest.mark.parametrize("own", [["--retrain", *TRAIN], TRAIN], ids=["checkpoint", "figure"])
@@ -238,20 +188,7 @@ def test_a_full_disk_is_named_and_the_old_files_stay(tmp_path, capsys, own):
     load_checkpoint("autoencoder", at(tmp_path, "epochs-1"))
 
 
-def test_a_figures_folder_that_cannot_be_written_to_is_named_before_the_work(
-    tmp_path, capsys, monkeypatch
-):
-    def refuse(dir):
-        raise PermissionError(13, "Permission denied", str(dir))
-
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    code, line = the_one_line(capsys, EX1, tmp_path, TRAIN)
-    assert code == 1
-    assert "figures/digits/limit-64/epochs-1: Permission denied" in line
-    assert not (tmp_path / "checkpoints").exists()
-
-
-def test_a_download_that_breaks_off_is_named(tmp_path, capsys, monkeypatch):
+def test_a_download_that_breaks_off_is_named(tmp_path, monkeypatch):
     class BreaksOff(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -273,12 +210,10 @@ def test_a_download_that_breaks_off_is_named(tmp_path, capsys, monkeypatch):
         run_script(lambda: main(arguments(tmp_path, MNIST)))
     server.shutdown()
     server.server_close()
-    assert stop.value.code == 1
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert "cannot be downloaded" in line
+    assert "cannot be downloaded" in stop.value.code
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_checkpoint_with_changed_bytes_is_refused_or_its_weights_are_unchanged(tmp_path, data):
     checkpoint()(tmp_path)
@@ -287,7 +222,7 @@ def test_a_checkpoint_with_changed_bytes_is_refused_or_its_weights_are_unchanged
     for _ in range(data.draw(st.integers(1, 8))):
         changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
     at(tmp_path).write_bytes(changed[: data.draw(st.integers(0, len(changed)))])
-    with contextlib.suppress(CheckpointError):
+    with contextlib.suppress(ScriptError):
         weights = load_checkpoint("autoencoder", at(tmp_path).parent)[0].state_dict()
         assert all(map(torch.equal, weights.values(), before["model"].values()))
 
@@ -295,20 +230,20 @@ def test_a_checkpoint_with_changed_bytes_is_refused_or_its_weights_are_unchanged
 NUMBERS = ["--epochs", "--batch-size", "--lr", "--seed", "--limit", "--noise"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     option=st.sampled_from(NUMBERS),
     text=st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str)),
 )
 def test_any_text_given_as_a_number_is_a_number_in_range_or_a_usage_error(option, text):
     parser = make_parser("A script.", trains=True, noise=True)
-    try:
-        options = parser.parse_args([f"{option}={text}"])
-    except UsageError as error:
-        message = str(error)
-    else:
-        value = getattr(options, option[2:].replace("-", "_"))
-        assert 0 <= value <= 2**31
-        assert value > 0 or option == "--seed"
-        return
-    assert f"argument {option}: " in message
+    with mock.patch.object(parser, "exit", side_effect=ScriptError) as end:
+        try:
+            options = parser.parse_args([f"{option}={text}"])
+        except ScriptError:
+            status, message = end.call_args.args
+            assert (status, f"argument {option}: " in message) == (2, True)
+        else:
+            value = getattr(options, option[2:].replace("-", "_"))
+            assert 0 <= value <= 1e6
+            assert value > 0 or option == "--seed"

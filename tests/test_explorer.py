@@ -17,8 +17,7 @@ from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.support.ui import WebDriverWait
 
-from common.denoising import denoise
-from common.metrics import predict, psnr
+from common.metrics import denoise, predict, psnr
 from common.pretrained import load_model
 from MAP_template import map_estimate
 from report import explorer
@@ -84,9 +83,7 @@ def test_the_page_is_built_from_the_checkpoints(checkpoints, few_digits, tmp_pat
     assert losses.shape == (10, 1 + signature(map_estimate).parameters["iterations"].default)
     assert (losses[:, -1] < losses[:, 0]).all()
     vae = load_model("vae16", checkpoints / "digits/limit-64")
-    x_estimate, _ = denoise(
-        vae, few_digits.x_noisy_example, few_digits.noise**2, torch.device("cpu")
-    )
+    x_estimate, _ = denoise(vae, few_digits.x_noisy_example, few_digits.noise**2)
     for i, clean in enumerate(few_digits.x_clean_example):
         expected = psnr(x_estimate[i], clean)
         assert content["denoising"]["psnr"][i][-1] == pytest.approx(expected, abs=0.05)
@@ -99,7 +96,7 @@ def test_the_committed_page_is_small_and_asks_for_nothing_from_the_network():
     assert "://" not in text
     start, end = explorer.TEMPLATE.read_text(encoding="utf-8").split("{{ content }}")
     assert text.startswith(start)
-    assert text.endswith(end.rstrip())
+    assert text.endswith(end)
 
 
 @pytest.mark.parametrize(("tab", "name"), [("autoencoder", "autoencoder"), ("vae", "vae2")])
@@ -112,7 +109,7 @@ def test_the_decoders_of_the_page_are_those_of_pytorch(page, tab, name):
     found = page.execute_script(
         "return arguments[0].map((z) => Array.from(plane.decode(z)))", z.tolist()
     )
-    images = predict(model.decode, z, torch.device("cpu"))
+    images = predict(model.decode, z)
     torch.testing.assert_close(torch.tensor(found), images.flatten(1), atol=TOLERANCE, rtol=0)
 
 

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from MAP_template import map_estimate, map_loss
+import MAP_template
+from MAP_template import linear_solution, map_estimate, map_loss
 from models import VAE
 
 
@@ -11,13 +12,6 @@ def linear_problem(images=6, size=4, pixels=30):
     torch.manual_seed(0)
     decoder = nn.Linear(size, pixels)
     return decoder, torch.randn(images, pixels)
-
-
-def closed_form(decoder, x_noisy, beta):
-    """(W^T W + beta I)^-1 W^T (x - b)."""
-    weight = decoder.weight.detach()
-    normal = weight.T @ weight + beta * torch.eye(weight.shape[1])
-    return torch.linalg.solve(normal, weight.T @ (x_noisy - decoder.bias.detach()).T).T
 
 
 def test_the_loss_is_a_sum_of_squares_over_pixels_and_latent():
@@ -31,7 +25,7 @@ def test_a_linear_decoder_gives_the_closed_form():
     for beta in (0.01, 1.0, 50.0):
         z_estimate, x_estimate, losses = map_estimate(decoder, x_noisy, 4, beta, iterations=400)
         torch.testing.assert_close(
-            z_estimate, closed_form(decoder, x_noisy, beta), atol=2e-3, rtol=1e-2
+            z_estimate, linear_solution(decoder, x_noisy, beta), atol=2e-3, rtol=1e-2
         )
         torch.testing.assert_close(x_estimate, decoder(z_estimate).detach())
         assert losses.shape == (400, 6)
@@ -65,3 +59,11 @@ def test_the_decoder_and_the_start_stay_as_they_are():
         assert torch.equal(parameter, old)
     assert losses.shape == (5, 3)
     torch.testing.assert_close(losses[0], map_loss(x_noisy, decoder(z_init).detach(), z_init, 0.06))
+
+
+def test_the_demonstration_prints_the_closed_form_to_the_last_digit(capsys):
+    MAP_template.main()
+    start, estimate, exact = (
+        line.partition("z =")[2] for line in capsys.readouterr().out.splitlines()
+    )
+    assert start != estimate == exact

@@ -4,14 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.denoising import image_metrics
-from common.metrics import (
-    accuracies,
-    confident_digits,
-    confusion_matrix,
-    neighbors,
-    separation,
-)
+from common.latent import neighbors, separation
+from common.metrics import accuracies, confident_digits, confusion_matrix, image_metrics
 
 
 class Reader(nn.Module):
@@ -27,11 +21,15 @@ def image_of(digit, sure=1.0):
     return x
 
 
-def test_image_metrics_of_an_error_of_a_tenth(cpu):
+def test_image_metrics_of_an_error_of_a_tenth():
     x_clean = torch.stack([image_of(digit) for digit in (1, 2, 3, 4)])
     x = x_clean + 0.1
-    found = image_metrics(x, x_clean, torch.tensor([2, 3, 4, 0]), Reader(), cpu)
-    assert found == pytest.approx({"mse": 0.01, "psnr": 20, "right_digit": 75}, rel=1e-4)
+    images = {"black": torch.zeros_like(x_clean), "brighter": x}
+    found = image_metrics(images, x_clean, torch.tensor([2, 3, 4, 0]), Reader())
+    assert list(found) == ["black", "brighter"]
+    assert found["brighter"] == pytest.approx(
+        {"mse": 0.01, "psnr": 20, "right_digit": 75}, rel=1e-4
+    )
 
 
 def test_confusion_has_the_digits_as_rows_and_the_classes_as_columns():
@@ -42,10 +40,10 @@ def test_confusion_has_the_digits_as_rows_and_the_classes_as_columns():
     assert found["accuracy_per_digit"][3:6] == pytest.approx([100 / 3, 100, None])
 
 
-def test_confident_is_above_nine_tenths(cpu):
+def test_confident_is_above_nine_tenths():
     # Against nine zeros, a logit of 4.3 is a probability of 0.89 and one of 4.5 of 0.91.
     images = torch.stack([image_of(7, sure) for sure in (0.043, 0.045)])
-    confident, digit = confident_digits(Reader(), images, cpu)
+    confident, digit = confident_digits(Reader(), images)
     assert confident.tolist() == [False, True]
     assert digit.tolist() == [7, 7]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.initialization import init_weights
+from common.initialization import init_autoencoder
 from models import Autoencoder, Classifier, autoencoder_loss, classifier_loss
 
 
@@ -14,7 +14,7 @@ from models import Autoencoder, Classifier, autoencoder_loss, classifier_loss
 def test_no_latent_unit_and_no_output_starts_dead(digits, seed):
     torch.manual_seed(seed)
     autoencoder = Autoencoder()
-    init_weights(autoencoder, digits.x_clean_train[:256])
+    init_autoencoder(autoencoder, digits.x_clean_train[:256])
     with torch.no_grad():
         r, h = autoencoder(digits.x_clean_test)
     variance = h.flatten(1).var(dim=0)
@@ -26,7 +26,7 @@ def test_no_latent_unit_and_no_output_starts_dead(digits, seed):
 def test_every_weight_of_the_autoencoder_learns_from_the_first_step(digits):
     torch.manual_seed(0)
     autoencoder = Autoencoder()
-    init_weights(autoencoder, digits.x_clean_train)
+    init_autoencoder(autoencoder, digits.x_clean_train)
     autoencoder_loss(autoencoder, digits.x_clean_train[:64], None)["loss"].backward()
     for name, parameter in autoencoder.named_parameters():
         assert parameter.grad.abs().sum() > 0, name
@@ -34,7 +34,7 @@ def test_every_weight_of_the_autoencoder_learns_from_the_first_step(digits):
 
 def test_the_initialization_survives_images_that_are_all_the_same():
     autoencoder = Autoencoder()
-    init_weights(autoencoder, torch.zeros(8, 1, 32, 32))
+    init_autoencoder(autoencoder, torch.zeros(8, 1, 32, 32))
     assert all(parameter.isfinite().all() for parameter in autoencoder.parameters())
 
 

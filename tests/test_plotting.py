@@ -6,8 +6,7 @@ import pytest
 import torch
 from matplotlib.patches import Circle
 
-from common.files import write_json
-from common.grid import DecodedGrid, count_per_cell, grid_points, latent_grid
+from common.latent import count_per_cell, grid_points, latent_grid
 from common.plotting import (
     confusion_figure,
     grid_figure,
@@ -17,6 +16,7 @@ from common.plotting import (
     save_figure,
     tile,
 )
+from common.script import write_json
 
 
 def test_every_decoded_image_is_centered_at_its_latent_on_the_scatters_axes():
@@ -31,7 +31,7 @@ def test_every_decoded_image_is_centered_at_its_latent_on_the_scatters_axes():
     images = grid_points(a, b)[:, None, None].repeat_interleave(16, dim=3).expand(-1, 1, 32, 32)
     images = images.clone()
     images[:, :, :16] += 100  # the upper half of every image is brighter
-    figure = grid_figure(DecodedGrid(images, a, b, h, torch.zeros(500, dtype=torch.long)))
+    figure = grid_figure(images, a, b, h, torch.zeros(500, dtype=torch.long))
     top, bottom = figure.axes
     (mosaic,) = top.images
     x0, x1, y0, y1 = mosaic.get_extent()

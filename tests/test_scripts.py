@@ -1,17 +1,19 @@
 """Every script from its options to its files, on a few digits."""
 
 import importlib
+import importlib.util
+import itertools
 import json
-import os
 import re
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
+from common import script
 from common.pretrained import load_checkpoint
+from common.script import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +32,7 @@ SCRIPTS = [
             "clipped_share",
         },
     ),
-    ("ex3_knn", [], ["ex3_accuracy", "ex3_confusion"], {"test_360"}),
+    ("ex3_knn", [], ["ex3_accuracy", "ex3_confusion"], {"all", "first"}),
     ("ex4_classifier", [], ["ex4_loss", "ex4_confusion"], {"train", "test", "parameters"}),
     (
         "ex4_classifier",
@@ -78,13 +80,13 @@ SCRIPTS = [
             "beta",
             "kl_per_unit",
             "before_standardization",
-            "bottleneck",
             "iterations",
             "last_map_loss_of_examples",
             "last_map_loss_from_zero",
-            "example",
             "map_psnr_of_examples",
-            "test_1000",
+            "example",
+            "test",
+            "first",
         },
     ),
 ]
@@ -96,12 +98,19 @@ def options(folder):
 
 
 @pytest.fixture
+def no_figures(monkeypatch):
+    """Let the scripts draw their figures but write none."""
+    for name in {name for name, *_ in SCRIPTS}:
+        monkeypatch.setattr(importlib.import_module(name), "save_figure", lambda *_: None)
+
+
+@pytest.fixture
 def quick_map(monkeypatch):
     """Make the MAP estimates of exercise 8 quick and rough."""
     ex8 = importlib.import_module("ex8_map_denoise")
-    monkeypatch.setattr(ex8, "MEASURED", 20)
+    monkeypatch.setattr(ex8, "FIRST", 20)
     rough = partial(ex8.map_estimate, iterations=3)
-    monkeypatch.setattr("common.denoising.map_estimate", rough)
+    monkeypatch.setattr("common.metrics.map_estimate", rough)
 
 
 @pytest.mark.parametrize(("script", "own", "figures", "keys"), SCRIPTS)
@@ -122,7 +131,7 @@ def test_a_script_writes_its_figures_and_prints_its_numbers(
     assert max(map(len, printed.replace(str(tmp_path), "").splitlines())) <= 80
 
 
-def test_the_numbers_printed_are_the_numbers_written(checkpoints, tmp_path, capsys):
+def test_the_numbers_printed_are_the_numbers_written(checkpoints, tmp_path, capsys, no_figures):
     importlib.import_module("ex1_autoencoder").main(options(tmp_path))
     (path,) = tmp_path.rglob("ex1.json")
     printed, numbers = capsys.readouterr().out, json.loads(path.read_text())
@@ -130,7 +139,7 @@ def test_the_numbers_printed_are_the_numbers_written(checkpoints, tmp_path, caps
         assert f"{numbers[f'mse_{part}']:.5f}" in printed
 
 
-def test_noise_and_beta_keep_to_folders_of_their_own(checkpoints, tmp_path, quick_map):
+def test_noise_and_beta_keep_to_folders_of_their_own(checkpoints, tmp_path, quick_map, no_figures):
     importlib.import_module("ex8_map_denoise").main(
         [*options(tmp_path), "--test-set", "--noise", "0.1", "--beta", "0.02"]
     )
@@ -138,10 +147,11 @@ def test_noise_and_beta_keep_to_folders_of_their_own(checkpoints, tmp_path, quic
     assert figures == tmp_path / "figures/digits/limit-64/noise-0.1/beta-0.02"
     numbers = json.loads((figures / "ex8_test_set.json").read_text())
     assert (numbers["noise"], numbers["beta"]) == (0.1, 0.02)
-    assert list(numbers["test"]) == ["noisy", "bottleneck", "MAP"]
+    assert list(numbers["test"]) == ["noisy", "bottleneck", "clean input", "MAP"]
     assert numbers["test"]["noisy"]["psnr"] == pytest.approx(20, abs=0.1)
-    first = json.loads((figures / "ex8.json").read_text())["test_1000"]
-    assert list(first) == ["noisy", "bottleneck", "MAP"]
+    first = json.loads((figures / "ex8.json").read_text())["first"]
+    assert list(first) == ["images", "noisy", "bottleneck", "MAP"]
+    assert first["images"] == 20
 
 
 def test_a_training_with_other_options_keeps_to_a_folder_of_its_own(checkpoints, tmp_path):
@@ -159,13 +169,17 @@ def test_a_training_with_other_options_keeps_to_a_folder_of_its_own(checkpoints,
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_only_the_scripts_own_model_is_trained_with_other_options(checkpoints, tmp_path, capsys):
+def test_only_the_scripts_own_model_is_trained_with_other_options(
+    checkpoints, tmp_path, capsys, no_figures
+):
     importlib.import_module("ex7_vae").main([*options(tmp_path), "--epochs", "1"])
     trained = re.findall(r"training the (\w+) on", capsys.readouterr().err)
     assert trained == ["vae2"]
 
 
-def test_a_second_run_loads_the_checkpoint_and_repeats_the_numbers(tmp_path, monkeypatch):
+def test_a_second_run_loads_the_checkpoint_and_repeats_the_numbers(
+    tmp_path, monkeypatch, no_figures
+):
     main = importlib.import_module("ex1_autoencoder").main
     main([*options(tmp_path), "--epochs", "2"])
     (path,) = tmp_path.rglob("ex1.json")
@@ -175,48 +189,66 @@ def test_a_second_run_loads_the_checkpoint_and_repeats_the_numbers(tmp_path, mon
     assert path.read_text() == first
 
 
-def test_folders_are_found_from_anywhere(tmp_path):
-    code = "from common.files import *; print(CHECKPOINT_DIR, DATA_DIR, FIGURES_DIR)"
-    for cwd, parent in ((tmp_path, ROOT), (ROOT, Path())):
-        command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"]
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
-        names = (parent / name for name in ("checkpoints", "data", "figures"))
-        assert done.stdout.split() == [str(name) for name in names]
+def test_numbers_of_the_first_images_count_the_images_that_there_are(
+    checkpoints, tmp_path, capsys, no_figures
+):
+    importlib.import_module("ex3_knn").main(options(tmp_path))
+    (path,) = tmp_path.rglob("ex3.json")
+    assert json.loads(path.read_text())["first"]["images"] == 360
+    assert "first 360 test images" in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_without_mnist_and_without_internet_the_script_goes_on_with_the_digits(tmp_path):
-    code = (
-        "import sys, torchvision\n"
-        "torchvision.datasets.MNIST.mirrors = ['http://127.0.0.1:9/']\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "import ex1_autoencoder\n"
-        "ex1_autoencoder.main(['--epochs=1', '--limit=64', '--data-dir=data',"
-        " '--checkpoint-dir=checkpoints', '--figures-dir=figures'])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if "cannot be downloaded" in line]
-    assert "continuing with scikit-learn's digits" in line
-    assert len(line) < 200
+@pytest.mark.parametrize(("cwd", "parent"), [("elsewhere", ROOT), ("project", Path())])
+def test_folders_are_found_from_anywhere(tmp_path, monkeypatch, cwd, parent):
+    monkeypatch.chdir(ROOT if cwd == "project" else tmp_path)
+    spec = importlib.util.spec_from_file_location("script_again", script.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    folders = (again.CHECKPOINT_DIR, again.DATA_DIR, again.FIGURES_DIR)
+    assert folders == tuple(parent / name for name in ("checkpoints", "data", "figures"))
+
+
+def test_without_mnist_and_without_internet_the_script_goes_on_with_the_digits(
+    tmp_path, offline, capsys
+):
+    where = [f"--checkpoint-dir={tmp_path}/checkpoints", f"--figures-dir={tmp_path}/figures"]
+    own = ["--epochs=1", "--limit=64", f"--data-dir={tmp_path}/data", "--device=cpu"]
+    importlib.import_module("ex1_autoencoder").main([*where, *own])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "downloaded" in line]
+    assert "scikit-learn's digits take its place" in line
+    assert "results go to figures/digits" in line
     assert (tmp_path / "figures/digits/limit-64/epochs-1/ex1_loss.png").exists()
     assert (tmp_path / "checkpoints/digits/limit-64/epochs-1/autoencoder.pt").exists()
 
 
-@pytest.mark.slow
-def test_a_failing_script_ends_with_one_line_and_status_1(tmp_path):
+def test_a_failing_script_ends_with_one_line_and_status_1(tmp_path, monkeypatch):
     (tmp_path / "figures").touch()
-    command = [sys.executable, str(ROOT / "ex1_autoencoder.py"), "--dataset", "digits"]
-    done = subprocess.run(
-        [*command, "--figures-dir", "figures"],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("ex1_autoencoder.py: error: figures/digits: ")
+    monkeypatch.setattr("sys.argv", ["ex1_autoencoder.py"])
+    main = importlib.import_module("ex1_autoencoder").main
+    with pytest.raises(SystemExit) as stop:
+        run_script(lambda: main([f"--figures-dir={tmp_path}/figures", "--dataset=digits"]))
+    assert re.fullmatch(r"ex1_autoencoder.py: error: .*figures'", stop.value.code)
+
+
+def test_two_writers_of_one_file_never_meet(tmp_path, monkeypatch):
+    path, process = tmp_path / "file", itertools.count()
+    monkeypatch.setattr("os.getpid", lambda: next(process))
+    replace, left = Path.replace, [b"second"]
+
+    def replace_after_the_other(self, target):
+        if left:
+            script.write_file(path, left.pop())
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_after_the_other)
+    script.write_file(path, b"first")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_gpu_that_is_not_there_is_a_usage_error(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module("ex2_latent").main(["--device", "cuda"])
+    assert stop.value.code == 2
+    assert "no CUDA device" in capsys.readouterr().err

@@ -8,35 +8,46 @@ from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
 import models
-from common.initialization import init_weights
+from common.initialization import init_vae
 from models import VAE, reparameterize, standardize_latent, vae_loss, warp
 
 
 def distribution(rows=5, size=3):
     torch.manual_seed(0)
     x_mean = torch.randn(rows, size, requires_grad=True)
-    x_std = (0.5 * torch.randn(rows, size)).requires_grad_()
-    return x_mean, x_std
+    x_log_std = (0.5 * torch.randn(rows, size)).requires_grad_()
+    return x_mean, x_log_std
 
 
 @pytest.mark.parametrize("latent_size", [2, 16])
 def test_shapes_and_range(latent_size):
     vae = VAE(latent_size)
     x = torch.rand(4, 1, 32, 32)
-    x_mean, x_std, x_out = vae.encoder(x)
-    assert x_mean.shape == x_std.shape == x_out.shape == (4, latent_size)
+    x_mean, x_log_std, x_out = vae.encoder(x)
+    assert x_mean.shape == x_log_std.shape == x_out.shape == (4, latent_size)
     r = vae.decoder(x_out)
     assert r.shape == x.shape
     assert 0 <= r.min() <= r.max() <= 1
     assert vae(x)[0].shape == x.shape
 
 
+def test_encoding_draws_no_random_number():
+    vae, x = VAE(2), torch.rand(4, 1, 32, 32)
+    before = torch.get_rng_state()
+    x_mean, x_log_std = vae.encoder.posterior(x)
+    assert torch.equal(vae.encode(x), x_mean)
+    vae.reconstruct(x)
+    assert torch.equal(torch.get_rng_state(), before)
+    for value, expected in zip(vae.encoder(x), (x_mean, x_log_std), strict=False):
+        assert torch.equal(value, expected)
+
+
 def test_the_decoder_gets_the_sample():
     vae, x = VAE(2), torch.rand(4, 1, 32, 32)
     torch.manual_seed(0)
-    r, x_mean, x_std = vae(x)
+    r, x_mean, x_log_std = vae(x)
     torch.manual_seed(0)
-    torch.testing.assert_close(r, vae.decoder(reparameterize(x_mean, x_std)))
+    torch.testing.assert_close(r, vae.decoder(reparameterize(x_mean, x_log_std)))
     assert not torch.equal(vae(x)[0], r)
     torch.testing.assert_close(vae.reconstruct(x), vae.decoder(x_mean))
 
@@ -56,31 +67,31 @@ def test_only_convolutions_but_for_the_encoders_last_and_the_decoders_first_laye
 
 
 def test_samples_have_the_mean_and_the_deviation_of_equation_1():
-    x_mean, x_std = distribution()
+    x_mean, x_log_std = distribution()
     torch.manual_seed(1)
-    samples = torch.stack([reparameterize(x_mean, x_std) for _ in range(20_000)])
+    samples = torch.stack([reparameterize(x_mean, x_log_std) for _ in range(20_000)])
     torch.testing.assert_close(samples.mean(dim=0), x_mean, atol=0.04, rtol=0)
-    torch.testing.assert_close(samples.std(dim=0), x_std.exp(), atol=0, rtol=0.03)
+    torch.testing.assert_close(samples.std(dim=0), x_log_std.exp(), atol=0, rtol=0.03)
     correlation = torch.corrcoef(samples.flatten(1).T)
     assert (correlation - torch.eye(15)).abs().max() < 0.04
 
 
 def test_gradients_of_the_sampling_are_those_of_equation_1():
-    x_mean, x_std = distribution()
-    x_out = reparameterize(x_mean, x_std)
+    x_mean, x_log_std = distribution()
+    x_out = reparameterize(x_mean, x_log_std)
     x_out.sum().backward()
     torch.testing.assert_close(x_mean.grad, torch.ones_like(x_mean))
-    torch.testing.assert_close(x_std.grad, (x_out - x_mean).detach())  # n * exp(x_std)
+    torch.testing.assert_close(x_log_std.grad, (x_out - x_mean).detach())  # n * exp(x_log_std)
 
 
 def test_the_kl_divergence_and_its_gradients_are_those_of_torch():
-    x_mean, x_std = distribution()
-    ours = models.kl_divergence(x_mean, x_std).sum(dim=1)
+    x_mean, x_log_std = distribution()
+    ours = models.kl_divergence(x_mean, x_log_std).sum(dim=1)
     prior = Independent(Normal(torch.zeros(5, 3), 1.0), 1)
-    reference = kl_divergence(Independent(Normal(x_mean, x_std.exp()), 1), prior)
+    reference = kl_divergence(Independent(Normal(x_mean, x_log_std.exp()), 1), prior)
     torch.testing.assert_close(ours, reference)
-    of_ours = torch.autograd.grad(ours.sum(), (x_mean, x_std))
-    of_reference = torch.autograd.grad(reference.sum(), (x_mean, x_std))
+    of_ours = torch.autograd.grad(ours.sum(), (x_mean, x_log_std))
+    of_reference = torch.autograd.grad(reference.sum(), (x_mean, x_log_std))
     torch.testing.assert_close(of_ours, of_reference)
 
 
@@ -89,11 +100,11 @@ def test_the_loss_is_the_negative_evidence_bound_at_the_best_noise_of_the_decode
     torch.manual_seed(3)
     terms = vae_loss(vae, x, None)
     torch.manual_seed(3)
-    r, x_mean, x_std = vae(x)
+    r, x_mean, x_log_std = vae(x)
 
     def bound(s2):
         log_likelihood = Normal(r, s2**0.5).log_prob(x).sum(dim=(1, 2, 3)).mean()
-        return models.kl_divergence(x_mean, x_std).sum(dim=1).mean() - log_likelihood
+        return models.kl_divergence(x_mean, x_log_std).sum(dim=1).mean() - log_likelihood
 
     mse = ((x - r) ** 2).mean()
     torch.testing.assert_close(terms["mse"], mse)
@@ -110,26 +121,26 @@ def test_the_loss_is_the_negative_evidence_bound_at_the_best_noise_of_the_decode
 def test_a_standardized_latent_gives_the_same_images_at_a_smaller_kl_divergence(digits):
     torch.manual_seed(0)
     vae, x = VAE(3), digits.x_clean_train[:300]
-    init_weights(vae, x)
-    last, _ = vae.latent_layers()
+    init_vae(vae, x)
+    last = vae.encoder.layers[-1]
     with torch.no_grad():
         last.bias.copy_(torch.tensor([1.0, -0.5, 0.0, -1.0, -2.0, -3.0]))
         last.weight.mul_(2.0)
-        r, x_mean, x_std = vae.reconstruct(x), *vae.encoder(x)[:2]
-        before = models.kl_divergence(x_mean, x_std).sum(dim=1)
-        moments = standardize_latent(vae, x)
-        second_moment = (x_mean**2 + torch.exp(2 * x_std)).mean(dim=0)
+        r, x_mean, x_log_std = vae.reconstruct(x), *vae.encoder(x)[:2]
+        before = models.kl_divergence(x_mean, x_log_std).sum(dim=1)
+        moments = standardize_latent(vae, x)["before_standardization"]
+        second_moment = (x_mean**2 + torch.exp(2 * x_log_std)).mean(dim=0)
         torch.testing.assert_close(torch.tensor(moments["mean"]), x_mean.mean(dim=0))
         torch.testing.assert_close(torch.tensor(moments["second_moment"]), second_moment)
         torch.testing.assert_close(vae.reconstruct(x), r, atol=1e-5, rtol=0)
-        x_mean, x_std, _ = vae.encoder(x)
-        after = models.kl_divergence(x_mean, x_std).sum(dim=1).mean()
+        x_mean, x_log_std, _ = vae.encoder(x)
+        after = models.kl_divergence(x_mean, x_log_std).sum(dim=1).mean()
         assert after < before.mean()
         for changed in (1.05 * x_mean, 0.95 * x_mean, x_mean + 0.05, x_mean - 0.05):
             scale = math.log(changed.std() / x_mean.std())
-            assert models.kl_divergence(changed, x_std + scale).sum(dim=1).mean() > after
+            assert models.kl_divergence(changed, x_log_std + scale).sum(dim=1).mean() > after
     torch.testing.assert_close(x_mean.mean(dim=0), torch.zeros(3), atol=1e-5, rtol=0)
-    second_moment = (x_mean**2 + torch.exp(2 * x_std)).mean(dim=0)
+    second_moment = (x_mean**2 + torch.exp(2 * x_log_std)).mean(dim=0)
     torch.testing.assert_close(second_moment, torch.ones(3), atol=1e-5, rtol=0)
 
 
@@ -147,11 +158,11 @@ def test_an_image_is_warped_by_its_displacement():
 def test_every_weight_learns_from_the_first_step(digits):
     torch.manual_seed(0)
     vae = VAE(2)
-    init_weights(vae, digits.x_clean_train)
+    init_vae(vae, digits.x_clean_train)
     with torch.no_grad():
-        x_mean, x_std, _ = vae.encoder(digits.x_clean_train)
+        x_mean, x_log_std, _ = vae.encoder(digits.x_clean_train)
     torch.testing.assert_close(x_mean.std(dim=0), torch.ones(2), rtol=0.05, atol=0)
-    assert x_std.mean().item() == pytest.approx(-1, abs=0.05)
+    assert x_log_std.mean().item() == pytest.approx(-1, abs=0.05)
     vae_loss(vae, digits.x_clean_train[:64], None)["loss"].backward()
     for name, parameter in vae.named_parameters():
         assert parameter.grad.abs().sum() > 0, name

@@ -1,0 +1,96 @@
+"""Neighbors in a latent space, the grid over it and the prior (latents `(N, 2)`, labels `(N,)`)."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.dataset import Dataset
+from common.metrics import accuracies, confusion_matrix, predict
+
+GRID_STEPS = 15
+
+
+def neighbors(h_reference: Tensor, h: Tensor | None, count: int) -> Tensor:
+    """Return the indices of the `count` points of `h_reference` nearest to each of `h`.
+
+    None stands for `h_reference` itself; then a point is not one of its neighbors.
+    """
+    from sklearn.neighbors import NearestNeighbors  # takes seconds to import
+
+    search = NearestNeighbors(n_neighbors=count).fit(h_reference.cpu().numpy())
+    found = search.kneighbors(None if h is None else h.cpu().numpy(), return_distance=False)
+    return torch.from_numpy(found).to(h_reference.device)
+
+
+def nearest_label(h_train: Tensor, labels_train: Tensor, h: Tensor) -> Tensor:
+    """Exercise 3: return the label of the point of `h_train` nearest to each of `h`, `(N,)`."""
+    return labels_train[neighbors(h_train, h, count=1)[:, 0]]
+
+
+def separation(h: Tensor, labels: Tensor, count: int = 10) -> Tensor:
+    """Return per digit the mean share of a point's nearest neighbors with its label, `(10,)`.
+
+    The point is not one of its `count` neighbors.
+    """
+    same = (labels[neighbors(h, None, count)] == labels[:, None]).float().mean(dim=1)
+    return torch.stack([same[labels == digit].mean() for digit in range(10)])
+
+
+def describe_latent_space(
+    model: nn.Module, sample: Callable[[Tensor], Tensor], data: Dataset
+) -> dict[str, float | list]:
+    """Exercise 7c: measure an autoencoder or a VAE and its latent space.
+
+    Return the number of `parameters`; the `mse` of the images decoded from `encode`; `knn_accuracy`
+    and `knn_accuracy_per_digit` of the nearest training image, in percent; `mean`, `covariance`,
+    `min` and `max` of the latents that `sample` gives for the test images: those of the aggregate
+    posterior, which the prior N(0, I) compares with 0 and I.
+    """
+    x_test, labels_test = data.x_clean_test, data.labels_test
+    h_train, h = predict(model.encode, data.x_clean_train), predict(model.encode, x_test)
+    predicted = nearest_label(h_train, data.labels_train, h)
+    found = accuracies(confusion_matrix(labels_test, predicted))
+    torch.manual_seed(0)
+    h_sample = predict(sample, x_test)
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "mse": F.mse_loss(predict(model.decode, h), x_test).item(),
+        **{f"knn_{name}": value for name, value in found.items()},
+        "mean": h_sample.mean(dim=0).tolist(),
+        "covariance": h_sample.T.cov().tolist(),
+        "min": h_sample.min(dim=0).values.tolist(),
+        "max": h_sample.max(dim=0).values.tolist(),
+    }
+
+
+def latent_grid(h: Tensor) -> tuple[Tensor, Tensor]:
+    """Return 15 equidistant values along each axis, between the corners of `h` `(N, 2)`."""
+    (a_low, b_low), (a_high, b_high) = h.min(dim=0).values.tolist(), h.max(dim=0).values.tolist()
+    a = torch.linspace(a_low, a_high, GRID_STEPS, device=h.device)
+    b = torch.linspace(b_low, b_high, GRID_STEPS, device=h.device)
+    return a, b
+
+
+def grid_points(a: Tensor, b: Tensor) -> Tensor:
+    """Return the points `(a[j], b[i])`, those of `b[0]` first, `(len(b) * len(a), 2)`."""
+    return torch.stack(torch.meshgrid(a, b, indexing="xy"), dim=-1).view(-1, 2)
+
+
+def count_per_cell(h: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Return how many of the latents `h` `(N, 2)` are nearest to each of `grid_points(a, b)`."""
+    column = ((h[:, 0] - a[0]) / (a[1] - a[0])).round().long().clamp(0, len(a) - 1)
+    row = ((h[:, 1] - b[0]) / (b[1] - b[0])).round().long().clamp(0, len(b) - 1)
+    return torch.bincount(row * len(a) + column, minlength=len(a) * len(b))
+
+
+def prior_quantiles() -> Tensor:
+    """Return the 15 quantiles of N(0, 1) at the probabilities 1/30, 3/30, ..., 29/30."""
+    return torch.special.ndtri((torch.arange(GRID_STEPS) + 0.5) / GRID_STEPS)
+
+
+def prior_radii() -> list[float]:
+    """Return the radii around 0 within which 50, 90 and 99 % of the samples of N(0, I) lie."""
+    return [math.sqrt(-2 * math.log(1 - share)) for share in (0.5, 0.9, 0.99)]

@@ -1,0 +1,157 @@
+"""What the scripts do besides their exercises: options, folders, tables, files and errors."""
+
+import json
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+PROJECT = Path(__file__).resolve().parent.parent
+if Path.cwd() == PROJECT:
+    PROJECT = Path()  # for short paths in messages
+CHECKPOINT_DIR, DATA_DIR, FIGURES_DIR = (PROJECT / n for n in ("checkpoints", "data", "figures"))
+
+
+class ScriptError(Exception):
+    """An error that ends a script; the message is one line that also says what to do."""
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run `main`; end with one line and status 1 on an error of a file or a `ScriptError`."""
+    name = Path(sys.argv[0]).name
+    try:
+        main()
+    except (ScriptError, OSError) as error:
+        sys.exit(f"{name}: error: {error}")
+    except KeyboardInterrupt:
+        log(f"{name}: interrupted; the same command continues an unfinished training")
+        sys.exit(130)
+
+
+def log(message: str) -> None:
+    """Print a message on standard error."""
+    print(message, file=sys.stderr)
+
+
+def positive(kind: type, low: float = 1e-9) -> Callable[[str], float]:
+    """Return a parser of an option: numbers of a `kind`, int or float, of at least `low`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = -1
+        if not low <= value <= 1e6:
+            name = "a whole number" if kind is int else "a number"
+            raise ArgumentTypeError(f"{text} is not {name} from {low:g} to 1e6")
+        return value
+
+    return parse
+
+
+def make_parser(description: str, trains: bool = False, noise: bool = False) -> ArgumentParser:
+    """Return a parser of the options that the scripts share.
+
+    `--help` shows the first line of the `description`. With `trains`, add the options of the
+    training, with `noise` the noise level.
+    """
+    parser = ArgumentParser(description=description.splitlines()[0], usage="%(prog)s [options]")
+    add = parser.add_argument
+    add("--data-dir", type=Path, default=DATA_DIR, help="folder of MNIST; it is downloaded there")
+    add(
+        "--dataset",
+        choices=("auto", "mnist", "digits"),
+        default="auto",
+        help="digits: scikit-learn's small set; auto: MNIST, or digits where it is missing",
+    )
+    add("--limit", type=positive(int, 1), metavar="N", help="use only N training images")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda, or cpu")
+    add("--checkpoint-dir", type=Path, default=CHECKPOINT_DIR, help="folder of trained models")
+    add("--figures-dir", type=Path, default=FIGURES_DIR, help="folder of figures and numbers")
+    if noise:
+        add("--noise", type=positive(float), help="standard deviation (default 0.25)")
+    if trains:
+        add = parser.add_argument_group("training").add_argument
+        add("--retrain", action="store_true", help="train anew and replace the checkpoint")
+        add("--epochs", type=positive(int, 1), help="(default: the recipe's)")
+        add("--batch-size", type=positive(int, 1), help="(default: the recipe's)")
+        add("--lr", type=positive(float), help="peak learning rate (default: the recipe's)")
+        add("--seed", type=positive(int, 0), help="of all random numbers (default 0)")
+    return parser
+
+
+def read_options(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
+    """Parse `argv`, or the command line where it is None; a mistake ends with status 2."""
+    options = parser.parse_args(argv)
+    cuda = torch.cuda.is_available()
+    if options.device == "cuda" and not cuda:
+        parser.error("argument --device: this machine has no CUDA device; give --device cpu")
+    if options.device == "auto":
+        options.device = "cuda" if cuda else "cpu"
+    options.figures_dir.mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
+    return options
+
+
+def set_folders(options: Namespace) -> None:
+    """Give whatever departs from the assignment's data, the noise and the recipes its own folders.
+
+    `options.checkpoint_dir` is then the folder of the models that the script uses, `model_dir` of
+    the one that it trains, `figures_dir` of figures and numbers; `training` is for `load_or_train`.
+    """
+    given = {name: value for name, value in vars(options).items() if value is not None}
+
+    def own_folder(*names: str) -> Path:
+        return Path(*(f"{n.replace('_', '-')}-{given[n]}" for n in names if n in given))
+
+    recipe = ("epochs", "batch_size", "lr", "seed")
+    data_folder = Path("" if options.dataset == "mnist" else options.dataset) / own_folder("limit")
+    options.checkpoint_dir /= data_folder
+    options.model_dir = options.checkpoint_dir / own_folder(*recipe)
+    options.figures_dir /= data_folder / own_folder(*recipe, "noise", "beta")
+    options.training = {name: given[name] for name in ("retrain", *recipe) if name in given}
+
+
+def format_table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table, its first column aligned left and the others right."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = []
+    for first, *others in (cells[0], rule, *cells[1:]):
+        aligned = [first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]
+        lines.append(f"| {' | '.join(aligned)} |")
+    return "\n".join(lines)
+
+
+def print_table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> None:
+    """Print `format_table` and an empty line."""
+    print(format_table(header, rows), end="\n\n")
+
+
+def fixed(values: Sequence[float | None], digits: int = 2, factor: float = 1) -> list[str]:
+    """Format `factor * values` with `digits` decimals, None as a dash."""
+    return ["-" if value is None else f"{factor * value:.{digits}f}" for value in values]
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write `content` to a temporary file and rename it to `path`; a failure is a ScriptError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise ScriptError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, numbers: Mapping | Sequence) -> None:
+    """Write `numbers` to `path`, floats to six significant digits, and print the path."""
+    text = json.dumps(numbers, allow_nan=False)
+    rounded = json.loads(text, parse_float=lambda number: float(f"{float(number):.6g}"))
+    write_file(path, (json.dumps(rounded, indent=2) + "\n").encode())
+    print(f"wrote {path}")

@@ -1,0 +1,90 @@
+"""What the studies share: their options, many training runs at once, and files for results."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from joblib import Parallel, delayed, parallel_config
+from matplotlib.figure import Figure
+
+from common.dataset import Dataset, download, load_mnist
+from common.plotting import save_figure
+from common.script import DATA_DIR, write_json
+
+VALIDATION = 10_000  # of the training images
+
+Result = TypeVar("Result")
+
+
+def make_parser(description: str, many: bool = False) -> ArgumentParser:
+    """Return a parser of the options that the studies share.
+
+    Args:
+        description: the study's docstring; `--help` shows its first line.
+        many: it runs `run_all`.
+    """
+    parser = ArgumentParser(description=description.splitlines()[0], usage="%(prog)s [options]")
+    parser.add_argument("--data-dir", type=Path, default=DATA_DIR, help="folder of MNIST")
+    if many:
+        help = "of a Dask scheduler, whose workers do the work; default: the cores of this machine"
+        parser.add_argument("--cluster", metavar="ADDRESS", help=help)
+    return parser
+
+
+def run_all(
+    work: Callable[..., Result], options: Namespace, settings: Iterable[tuple]
+) -> list[Result]:
+    """Return the results of `work(data, *s)` for every `s` of `settings`, in their order.
+
+    `data` is MNIST. Each core of this machine, or each worker of the cluster, takes one at a time.
+    """
+    download(options.data_dir)
+    where = {"backend": "loky", "n_jobs": -1}
+    if options.cluster:
+        from dask.distributed import Client  # only where there is a cluster
+
+        Client(options.cluster)  # becomes the one that joblib uses
+        where = {"backend": "dask"}
+    with parallel_config(**where):
+        tasks = (delayed(on_one_thread)(work, options.data_dir, s) for s in settings)
+        return Parallel(verbose=10)(tasks)
+
+
+def on_one_thread(work: Callable[..., Result], data_dir: Path, setting: tuple) -> Result:
+    """Return `work(data, *setting)`, with the data loaded where it is called."""
+    torch.set_num_threads(1)
+    data: Dataset = load_mnist(data_dir)
+    return work(data, *setting)
+
+
+def first_images(data: Dataset, count: int) -> Dataset:
+    """Return the data with the first `count` training images only."""
+    tensors = {
+        "x_clean_train": data.x_clean_train[:count],
+        "labels_train": data.labels_train[:count],
+        "x_clean_test": data.x_clean_test,
+        "labels_test": data.labels_test,
+    }
+    return replace(data, read=tensors.__getitem__)
+
+
+def validation_split(data: Dataset) -> Dataset:
+    """Return the training images alone, the last 10,000 of them in the place of the test images."""
+    tensors = {
+        "x_clean_train": data.x_clean_train[:-VALIDATION],
+        "labels_train": data.labels_train[:-VALIDATION],
+        "x_clean_test": data.x_clean_train[-VALIDATION:],
+        "labels_test": data.labels_train[-VALIDATION:],
+    }
+    return replace(data, read=tensors.__getitem__)
+
+
+def save_results(study: str, results: Mapping | Sequence, figure: Figure | None = None) -> None:
+    """Write the results, and the figure if there is one, beside the file `study`."""
+    path = Path(study).resolve()
+    if figure is not None:
+        save_figure(figure, path.with_suffix(""))
+    write_json(path.with_suffix(".json"), results)
