@@ -78,15 +78,13 @@ def linear_solution(decoder: nn.Linear, x_noisy: Tensor, beta: float) -> Tensor:
 def main() -> None:
     torch.manual_seed(0)
     beta, decoder, x_noisy = 0.1, nn.Linear(2, 20), torch.randn(1, 20)
-    z_estimate, _, losses = map_estimate(decoder, x_noisy, 2, beta, iterations=200)
-    z_exact = linear_solution(decoder, x_noisy, beta)
-    exact = map_loss(x_noisy, decoder(z_exact).detach(), z_exact, beta)
-    for name, z, loss in (
-        ("start", torch.zeros(1, 2), losses[0]),
-        ("after 200 iterations", z_estimate, losses[-1]),
-        ("closed form", z_exact, exact),
+    for name, z in (
+        ("start", torch.zeros(1, 2)),
+        ("after 200 iterations", map_estimate(decoder, x_noisy, 2, beta, iterations=200)[0]),
+        ("closed form", linear_solution(decoder, x_noisy, beta)),
     ):
-        print(f"{name:20}  z = {z[0, 0]:.4f}, {z[0, 1]:.4f}  loss = {loss.item():.4f}")
+        loss = map_loss(x_noisy, decoder(z), z, beta).item()
+        print(f"{name:20}  z = {z[0, 0]:.4f}, {z[0, 1]:.4f}  loss = {loss:.4f}")
 
 
 if __name__ == "__main__":

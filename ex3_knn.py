@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     save_figure(figure, figures / "ex3_confusion")
     bars = {
         "all test images": numbers["all"]["accuracy_per_digit"],
-        f"first {count:,} test images": numbers["first"]["accuracy_per_digit"],
+        f"first {numbers['first']['images']:,} test images": numbers["first"]["accuracy_per_digit"],
     }
     save_figure(accuracy_bars(bars, chance=10), figures / "ex3_accuracy")
 

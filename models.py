@@ -96,7 +96,7 @@ class Autoencoder(nn.Module):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return the reconstructions of images `x`, both `(N, 1, 32, 32)`."""
-        return self.decode(self.encode(x))
+        return self(x)[0]
 
 
 class Classifier(nn.Module):

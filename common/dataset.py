@@ -9,7 +9,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -23,13 +23,14 @@ NOISE = 0.25  # standard deviation; the assignment's 0.5 is on pixels in [-1, 1]
 MNIST_EXAMPLES = [10, 14, 1, 18, 19, 15, 11, 17, 61, 12]  # the course's test images, 0 to 9
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
 
-MNIST_SHA256 = {
+SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-TENSORS = ("x_clean_train", "labels_train", "x_clean_test", "labels_test")  # in these files
+TENSORS = ("x_clean_train", "labels_train", "x_clean_test", "labels_test")
+FILES = dict(zip(TENSORS, SHA256, strict=True))
 
 
 @dataclass(eq=False)
@@ -48,33 +49,32 @@ class Dataset:
     seed: int = 0  # of the noise
 
     x_clean_train = cached_property(lambda self: self.read("x_clean_train"))
-    x_noisy_train = cached_property(lambda self: self.add_noise("x_clean_train"))
+    x_noisy_train = cached_property(lambda self: self.add_noise(self.x_clean_train, stream=1))
     labels_train = cached_property(lambda self: self.read("labels_train"))
     x_clean_test = cached_property(lambda self: self.read("x_clean_test"))
-    x_noisy_test = cached_property(lambda self: self.add_noise("x_clean_test"))
+    x_noisy_test = cached_property(lambda self: self.add_noise(self.x_clean_test, stream=0))
     labels_test = cached_property(lambda self: self.read("labels_test"))
     x_clean_example = property(lambda self: self.x_clean_test[self.examples])
     x_noisy_example = property(lambda self: self.x_noisy_test[self.examples])
     labels_example = property(lambda self: self.labels_test[self.examples])
 
-    def add_noise(self, name: str) -> Tensor:
-        """Return the images `name` plus Gaussian noise, the same on every device."""
-        x_clean = getattr(self, name)
-        generator = torch.Generator().manual_seed(2 * self.seed + (name == "x_clean_train"))
+    def add_noise(self, x_clean: Tensor, stream: int) -> Tensor:
+        """Return the images plus Gaussian noise, the same on every device."""
+        generator = torch.Generator().manual_seed(2 * self.seed + stream)
         n = torch.randn(x_clean.shape, generator=generator)
         return x_clean + self.noise * n.to(x_clean.device)
 
 
 def resize(images: Tensor, white: float) -> Tensor:
     """Resize images `(N, height, width)` in [0, white] to float32 `(N, 1, 32, 32)` in [0, 1]."""
-    # Five halvings bring 32x32 to the 2x1 latent of exercise 1.
+    # Of 32x32, four poolings leave 2x2 and the fifth, of the width only, exercise 1's 2x1 latent.
     return F.interpolate(images[:, None].float(), size=32, mode="bilinear").div_(white)
 
 
 def download(data_dir: Path) -> None:
     """Download MNIST to `data_dir` if it is not there; raise a ScriptError if that fails."""
     raw = data_dir / "MNIST" / "raw"
-    if all((raw / name).is_file() for name in MNIST_SHA256):
+    if all((raw / name).is_file() for name in SHA256):
         return
     from torchvision.datasets import MNIST  # takes seconds to import
 
@@ -97,22 +97,26 @@ def find_data(data_dir: Path) -> str:
     try:
         download(data_dir)
     except ScriptError as error:
-        instead = "scikit-learn's digits take its place; the models are trained on them for some"
-        log(f"{error}; {instead} minutes, and the results go to figures/digits")
+        instead = "using scikit-learn's digits instead, on which the models are trained first"
+        log(f"{error}; {instead} (some minutes); the results go to figures/digits")
         return "digits"
     return "mnist"
 
 
-def read_idx_file(path: Path) -> Tensor:
-    """Return the uint8 images `(N, 28, 28)` or labels `(N,)` of a file that has MNIST's SHA-256."""
+def read_mnist(name: str, raw: Path, limit: int | None, device: str) -> Tensor:
+    """Return one of TENSORS from its file in `raw`; raise a ScriptError if that is not MNIST's."""
+    path = raw / FILES[name]
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != MNIST_SHA256[path.name]:
+    if hashlib.sha256(content).hexdigest() != SHA256[path.name]:
         raise ScriptError(
             f"{path} is not the file of MNIST (its SHA-256 differs); "
             "delete it and run again to download it anew"
         )
-    shape, header_size = ((-1, 28, 28), 16) if "images" in path.name else ((-1,), 8)
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header_size).view(shape)
+    images = name.startswith("x_clean")
+    numbers = torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=16 if images else 8)
+    numbers = numbers.view(-1, 28, 28) if images else numbers
+    numbers = numbers[: limit if name.endswith("train") else None].to(device)
+    return resize(numbers, white=255) if images else numbers.long()
 
 
 def load_mnist(
@@ -135,14 +139,8 @@ def load_mnist(
     used, if its file is damaged.
     """
     download(Path(data_dir))
-
-    files = dict(zip(TENSORS, MNIST_SHA256, strict=True))
-
-    def read(name: str) -> Tensor:
-        numbers = read_idx_file(Path(data_dir) / "MNIST" / "raw" / files[name])
-        numbers = numbers[: limit if name.endswith("train") else None].to(device)
-        return numbers.long() if name.startswith("labels") else resize(numbers, white=255)
-
+    raw = Path(data_dir) / "MNIST" / "raw"
+    read = partial(read_mnist, raw=raw, limit=limit, device=device)
     return Dataset("mnist", read, MNIST_EXAMPLES, noise, seed)
 
 

@@ -48,7 +48,7 @@ def accuracies(confusion: Tensor) -> dict[str, float | list[float | None]]:
 
 
 def confident_digits(classifier: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return bool `(N,)`, of which images exercise 4's classifier is confident, and the digits."""
+    """Return where the classifier's probability is above 0.9, bool `(N,)`, and its digits."""
     probability, digit = predict(classifier, images).softmax(dim=1).max(dim=1)
     return probability > CONFIDENT, digit
 
@@ -56,9 +56,9 @@ def confident_digits(classifier: nn.Module, images: Tensor) -> tuple[Tensor, Ten
 def image_metrics(
     images: Mapping[str, Tensor], x_clean: Tensor, labels: Tensor, classifier: nn.Module
 ) -> dict[str, dict[str, float]]:
-    """Compare images, given by how they were made, with the clean ones and their labels.
+    """Compare images with the clean ones; the keys of `images` say how they were made.
 
-    Return for each `mse`, `psnr` in dB, and `right_digit`, the percentage that exercise 4's
+    Return for each key `mse`, `psnr` in dB, and `right_digit`, the percentage that exercise 4's
     classifier reads correctly.
     """
     found = {}
@@ -106,9 +106,9 @@ def print_image_metrics(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) 
 
 
 def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Exercise 8b: start the MAP estimates of `x_noisy` `(N, 1, 32, 32)` at the encoder's mean.
+    """Exercise 8b: compute the MAP estimates of images, from the encoder's means on.
 
-    Return `x_estimate` `(N, 1, 32, 32)` and the loss of each image, `(iterations, N)`.
+    Return `x_estimate`, `(N, 1, 32, 32)` as `x_noisy`, and the losses `(iterations, N)`.
     """
     x_estimates, losses = [], []
     for x in tqdm(x_noisy.split(BATCH_SIZE), "MAP", leave=False, delay=2, disable=None):

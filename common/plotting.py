@@ -170,8 +170,8 @@ def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
 def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
     """Exercise 8b: plot the loss of MAP estimates against iterations.
 
-    Each run, by its name, has the loss of each image at each iteration, `(iterations, N)`. Of the
-    first run every image is drawn, of all the mean.
+    Each run, by its name, has the loss of each image at each iteration, `(iterations, N)`. Draw
+    each image of the first run, and the mean of both runs.
     """
     figure, ax = plt.subplots(figsize=(PAGE_WIDTH * 0.7, 2.9))
     for (name, losses), color, style in zip(runs.items(), COLORS, ("-", "--"), strict=False):

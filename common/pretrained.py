@@ -43,10 +43,12 @@ def load_or_train(
     if path.exists() and not retrain:
         model, checkpoint = load_checkpoint(name, folder)
         if unfinished.exists():
-            log(f"{path} is used; {unfinished} is an unfinished training: --retrain continues it")
+            log(f"using {path}; the unfinished training of {unfinished} continues with --retrain")
         return model.to(data.x_clean_test.device), checkpoint["history"]
 
     images = data.x_clean_train
+    what = f"training the {name} on {len(images):,} images for {recipe.epochs} epochs"
+    log(f"{what}; the same command continues it after an interruption")
     state = TrainState(recipe, images, seed)
     head = {"name": name, "architecture": repr(state.model)}
     head["settings"] = {
@@ -57,18 +59,24 @@ def load_or_train(
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
     }
-    run = head | {"code": digest_of_code()}
-    log(f"training the {name} on {len(images):,} images for {recipe.epochs} epochs")
+    # An edited network, loss or loop never continues an old training.
+    code = "".join(Path(m.__file__).read_text(encoding="utf-8") for m in (models, training))
+    run = head | {"code": hashlib.sha256(code.encode()).hexdigest()}
     if unfinished.exists():
         continue_training(state, unfinished, run)
     first, began = state.epoch, time.monotonic()
     for epoch in train(state, data):
         check_training(state, data.x_clean_test[:1000])
         write_checkpoint(unfinished, run | state.state_dict())
-        log(f"{name}: " + describe_epoch(state, (time.monotonic() - began) / (epoch - first)))
+        minutes = (time.monotonic() - began) / (epoch - first) * (recipe.epochs - epoch) / 60
+        train_loss, test_loss = (state.history[part]["loss"][-1] for part in ("train", "test"))
+        log(
+            f"{name}: epoch {epoch:2d}/{recipe.epochs}  train loss {train_loss:.4f}  "
+            f"test loss {test_loss:.4f}  {minutes:.1f} min left"
+        )
     weights = {key: weight.cpu().contiguous() for key, weight in state.model.state_dict().items()}
     write_checkpoint(path, {**head, "model": weights, "history": state.history})
-    unfinished.unlink()
+    unfinished.unlink(missing_ok=True)
     return state.model.eval(), state.history
 
 
@@ -107,27 +115,25 @@ def load_checkpoint(name: str, folder: Path) -> tuple[nn.Module, dict]:
     checkpoint = read_checkpoint(path)
     try:
         # Another release of PyTorch may print a layer differently.
-        same_release = checkpoint["settings"].get("torch") == torch.__version__
-        if checkpoint["name"] != name:
-            raise ValueError(f"it holds {checkpoint['name']!r}, not {name!r}")
-        if same_release and checkpoint["architecture"] != repr(model):
+        releases = (
+            str(v).split("+")[0] for v in (checkpoint["settings"]["torch"], torch.__version__)
+        )
+        if len(set(releases)) == 1 and checkpoint["architecture"] != repr(model):
             raise ValueError("models.py defines another network")
         model.load_state_dict(checkpoint["model"])
-        if not all(weight.isfinite().all() for weight in model.state_dict().values()):
-            raise ValueError("a weight is not a finite number")
-    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = textwrap.shorten(str(error), 200)
         raise ScriptError(
-            f"{path} does not fit: {reason}; undo the edit of models.py, or train the edited "
-            "network in a folder of its own (--epochs N or --checkpoint-dir DIR)"
+            f"{path} does not fit: {reason}; restore models.py, or give --checkpoint-dir DIR, "
+            "another folder, for the models of the edited one"
         ) from error
-    return model.eval().to(memory_format=torch.channels_last), checkpoint
-
-
-def digest_of_code() -> str:
-    """Return a digest of the networks, the losses and the training loop."""
-    sources = (Path(module.__file__).read_text(encoding="utf-8") for module in (models, training))
-    return hashlib.sha256("".join(sources).encode()).hexdigest()
+    finite = all(weight.isfinite().all() for weight in model.state_dict().values())
+    if checkpoint["name"] != name or not finite:
+        raise ScriptError(
+            f"{path} does not hold the {name} or holds numbers that are not finite; delete it, and "
+            "the next run trains it anew"
+        )
+    return model.eval().to(memory_format=torch.channels_last), checkpoint  # the faster format
 
 
 def continue_training(state: TrainState, unfinished: Path, run: dict) -> None:
@@ -137,17 +143,18 @@ def continue_training(state: TrainState, unfinished: Path, run: dict) -> None:
     except ScriptError:
         found = {}
     if any(found.get(key) != value for key, value in run.items()):
-        log(f"{unfinished} is of a training with other settings; the first epoch replaces it")
+        why = "other settings, threads or code, or damaged"
+        log(f"{unfinished} cannot be continued ({why}); the first epoch replaces it")
         return
     state.load_state_dict(found)
-    log(f"it continues after epoch {state.epoch}")
+    log(f"continuing {unfinished} after epoch {state.epoch}")
 
 
 def check_training(state: TrainState, x: Tensor) -> None:
     """Raise a ScriptError if the training has diverged or its model has collapsed on images `x`."""
     loss = state.history["test"]["loss"]
     diverged = not (math.isfinite(loss[-1]) and loss[-1] <= 10 * max(1.0, loss[0]))
-    with torch.no_grad():
+    with torch.no_grad():  # the latent, or the logits of a model without one
         output = getattr(state.model, "encode", state.model)(x).flatten(1)
     if diverged or (output.std(dim=0) > 1e-3).sum() < 2:
         problem = "has diverged" if diverged else "gives nearly the same for every image"
@@ -155,13 +162,3 @@ def check_training(state: TrainState, x: Tensor) -> None:
             f"after epoch {state.epoch} the model {problem} (loss {loss[-1]:.4g}); "
             f"try a learning rate below {state.recipe.lr:g} or another --seed"
         )
-
-
-def describe_epoch(state: TrainState, seconds: float) -> str:
-    """Return the losses of the last epoch and the time left at so many `seconds` per epoch."""
-    train_loss, test_loss = (state.history[part]["loss"][-1] for part in ("train", "test"))
-    minutes = seconds * (state.recipe.epochs - state.epoch) / 60
-    return (
-        f"epoch {state.epoch:2d}/{state.recipe.epochs}  train loss {train_loss:.4f}  "
-        f"test loss {test_loss:.4f}  {minutes:.1f} min left"
-    )

@@ -27,7 +27,7 @@ def run_script(main: Callable[[], None]) -> None:
     except (ScriptError, OSError) as error:
         sys.exit(f"{name}: error: {error}")
     except KeyboardInterrupt:
-        log(f"{name}: interrupted; the same command continues an unfinished training")
+        log(f"{name}: interrupted")
         sys.exit(130)
 
 
@@ -60,7 +60,7 @@ def make_parser(description: str, trains: bool = False, noise: bool = False) -> 
     """
     parser = ArgumentParser(description=description.splitlines()[0], usage="%(prog)s [options]")
     add = parser.add_argument
-    add("--data-dir", type=Path, default=DATA_DIR, help="folder of MNIST; it is downloaded there")
+    add("--data-dir", type=Path, default=DATA_DIR, help="folder of MNIST, downloaded if missing")
     add(
         "--dataset",
         choices=("auto", "mnist", "digits"),
@@ -76,8 +76,8 @@ def make_parser(description: str, trains: bool = False, noise: bool = False) -> 
     if trains:
         add = parser.add_argument_group("training").add_argument
         add("--retrain", action="store_true", help="train anew and replace the checkpoint")
-        add("--epochs", type=positive(int, 1), help="(default: the recipe's)")
-        add("--batch-size", type=positive(int, 1), help="(default: the recipe's)")
+        add("--epochs", type=positive(int, 1), help="number of epochs (default: the recipe's)")
+        add("--batch-size", type=positive(int, 1), help="images per step (default: the recipe's)")
         add("--lr", type=positive(float), help="peak learning rate (default: the recipe's)")
         add("--seed", type=positive(int, 0), help="of all random numbers (default 0)")
     return parser
@@ -88,7 +88,7 @@ def read_options(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespac
     options = parser.parse_args(argv)
     cuda = torch.cuda.is_available()
     if options.device == "cuda" and not cuda:
-        parser.error("argument --device: this machine has no CUDA device; give --device cpu")
+        parser.error("argument --device: PyTorch finds no CUDA device; give --device cpu")
     if options.device == "auto":
         options.device = "cuda" if cuda else "cpu"
     options.figures_dir.mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
@@ -103,14 +103,15 @@ def set_folders(options: Namespace) -> None:
     """
     given = {name: value for name, value in vars(options).items() if value is not None}
 
-    def own_folder(*names: str) -> Path:
-        return Path(*(f"{n.replace('_', '-')}-{given[n]}" for n in names if n in given))
-
     recipe = ("epochs", "batch_size", "lr", "seed")
-    data_folder = Path("" if options.dataset == "mnist" else options.dataset) / own_folder("limit")
+    limit, training, denoising = (
+        Path(*(f"{name.replace('_', '-')}-{given[name]}" for name in names if name in given))
+        for names in (("limit",), recipe, ("noise", "beta"))
+    )
+    data_folder = Path("" if options.dataset == "mnist" else options.dataset) / limit
     options.checkpoint_dir /= data_folder
-    options.model_dir = options.checkpoint_dir / own_folder(*recipe)
-    options.figures_dir /= data_folder / own_folder(*recipe, "noise", "beta")
+    options.model_dir = options.checkpoint_dir / training
+    options.figures_dir /= data_folder / training / denoising
     options.training = {name: given[name] for name in ("retrain", *recipe) if name in given}
 
 
@@ -138,9 +139,9 @@ def fixed(values: Sequence[float | None], digits: int = 2, factor: float = 1) ->
 
 def write_file(path: Path, content: bytes) -> None:
     """Write `content` to a temporary file and rename it to `path`; a failure is a ScriptError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:

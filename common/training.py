@@ -39,7 +39,7 @@ class Recipe:
     weight_decay: float = 0.0
     augment: float = 0.0  # strength of random_affine on each batch of training images
     # After the last step; takes the model and the training images, returns more of the history.
-    finish: Callable[[nn.Module, Tensor], History] = lambda model, images: {}
+    finish: Callable[[nn.Module, Tensor], History] | None = None
 
 
 # "Compared" means on held-out training images: see studies/README.md.
@@ -106,7 +106,7 @@ class TrainState:
         self.history: History = {"train": {}, "test": {}}
         self.model = recipe.model()
         chosen = torch.randperm(len(images), generator=self.order)[:1024]
-        recipe.init(self.model, images[chosen].cpu())
+        recipe.init(self.model, images[chosen].cpu())  # the same weights for every device
         self.model.to(images.device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -150,7 +150,7 @@ class TrainState:
 
 
 def train(state: TrainState, data: Dataset) -> Iterator[int]:
-    """Train `state.model` on the training images of `data`; yield the number of each epoch.
+    """Train `state.model` on the training images of `data`; yield after each epoch.
 
     `state.history["train"]` gets the mean of each loss term over the batches of every epoch,
     `state.history["test"]` its mean over the test images before the first epoch and after each.
@@ -175,7 +175,7 @@ def train(state: TrainState, data: Dataset) -> Iterator[int]:
             state.schedule.step()
             for term, value in terms.items():
                 sums[term] += value.detach() * len(x)
-        if epoch == recipe.epochs:
+        if epoch == recipe.epochs and recipe.finish:
             state.history |= recipe.finish(model, images)
         state.record("train", {term: s.item() / len(images) for term, s in sums.items()})
         state.record("test", evaluate(model, *test))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from common.dataset import MNIST_SHA256, Dataset, load_digits, load_mnist
+from common.dataset import SHA256, Dataset, load_digits, load_mnist
 from common.pretrained import write_checkpoint
 from common.training import RECIPES
 
@@ -19,7 +19,7 @@ settings.load_profile("repeatable")
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     path = Path(os.environ.get("DATA_DIR", "data"))
-    if not all((path / "MNIST" / "raw" / name).is_file() for name in MNIST_SHA256):
+    if not all((path / "MNIST" / "raw" / name).is_file() for name in SHA256):
         pytest.skip(f"MNIST is not in {path}; set DATA_DIR to the folder that holds MNIST/raw")
     return path
 

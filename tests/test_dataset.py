@@ -90,7 +90,7 @@ def test_missing_mnist_is_one_short_line(tmp_path, offline, capsys):
     assert "data/README.md" in message
     assert find_data(tmp_path) == "digits"
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{message}; scikit-learn's digits take its place")
+    assert line.startswith(f"{message}; using scikit-learn's digits instead")
     assert "figures/digits" in line
 
 

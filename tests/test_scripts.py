@@ -215,7 +215,7 @@ def test_without_mnist_and_without_internet_the_script_goes_on_with_the_digits(
     own = ["--epochs=1", "--limit=64", f"--data-dir={tmp_path}/data", "--device=cpu"]
     importlib.import_module("ex1_autoencoder").main([*where, *own])
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "downloaded" in line]
-    assert "scikit-learn's digits take its place" in line
+    assert "using scikit-learn's digits instead" in line
     assert "results go to figures/digits" in line
     assert (tmp_path / "figures/digits/limit-64/epochs-1/ex1_loss.png").exists()
     assert (tmp_path / "checkpoints/digits/limit-64/epochs-1/autoencoder.pt").exists()
