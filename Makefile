@@ -1,34 +1,37 @@
 # make figures   the exercises' figures and numbers, from the trained models in checkpoints/
 # make exN       those of exercise N, after those whose models it uses; for instance make ex5
 # make explorer  figures/explorer.html, which shows the latent spaces in a browser
-# make train     the same after training every model anew, and the MAP estimate of all test images
+# make train     make figures, after training every model anew, and all test images in exercise 8
 # make studies   the studies behind choices and claims, in studies/
 # make bench     the timings in studies/README.md
 # make report    REPORT.md and REPORT.pdf
 # make test      the tests
 # Each creates .venv and installs what it needs there. DATA_DIR=DIR takes MNIST from DIR, and
-# OPTIONS="..." is for the options of a script, for instance make ex6 OPTIONS="--noise 0.1".
+# OPTIONS="..." is for the script of the goal, for instance make ex6 OPTIONS="--noise 0.1".
 
-PYTHON ?= python3
-DATA_DIR ?= data
-DATASET ?= auto
+PYTHON = python3
+DATA_DIR = data
+DATASET = auto
+OPTIONS =
 PY = .venv/bin/python
-DATA = --data-dir "$(DATA_DIR)" --dataset $(DATASET)
+RUN = --data-dir "$(DATA_DIR)" --dataset $(DATASET) $(if $(filter $@,$(MAKECMDGOALS)),$(OPTIONS))
 EXERCISES = ex8 ex7 explorer ex6 ex3 ex2 ex5 ex1 ex4 ex4-augment ex4-few
 STUDIES = beta capacity error_split initialization kl_weights latent_size map_solvers noise_path \
 	regularization seeds
+# MNIST is asked for once, before all exercises.
+FOUND = $(if $(filter auto,$(DATASET)),$$($(PY) -m common.dataset "$(DATA_DIR)"),$(DATASET))
 # Two exercises at a time, on one thread each, where make can keep apart what they print.
-SYNC = --output-sync
-TWO = $(if $(filter output-sync,$(.FEATURES)),OMP_NUM_THREADS=1 $(MAKE) -j2 $(SYNC),$(MAKE))
+TWO = $(if $(filter output-sync,$(.FEATURES)),OMP_NUM_THREADS=1 $(MAKE) -j2 --output-sync,$(MAKE))
 
 .PHONY: figures train $(EXERCISES) studies $(STUDIES) bench report test
 
 figures: .venv/installed
-	@dataset=$$($(PY) -m common.dataset "$(DATA_DIR)") && \
-	$(TWO) --no-print-directory $(EXERCISES) DATASET=$$dataset
+	+@found=$(FOUND) && $(TWO) --no-print-directory $(EXERCISES) DATASET=$$found
 
-train:
-	@$(MAKE) --no-print-directory figures TRAIN=--retrain SYNC=
+# On one thread the weights do not depend on the number of cores. It takes long: no output waits.
+train: .venv/installed
+	+@found=$(FOUND) && OMP_NUM_THREADS=1 $(MAKE) -j2 --no-print-directory $(EXERCISES) \
+	DATASET=$$found TRAIN=--retrain
 
 # An exercise runs after those whose models it uses: they train them where there is no checkpoint.
 ex2 ex3: ex1
@@ -37,27 +40,27 @@ ex8: ex4
 explorer: ex1 ex7 ex8
 
 ex1: .venv/installed
-	$(PY) ex1_autoencoder.py $(DATA) $(TRAIN) $(OPTIONS)
+	$(PY) ex1_autoencoder.py $(TRAIN) $(RUN)
 ex2: .venv/installed
-	$(PY) ex2_latent.py $(DATA) $(OPTIONS)
+	$(PY) ex2_latent.py $(RUN)
 ex3: .venv/installed
-	$(PY) ex3_knn.py $(DATA) $(OPTIONS)
+	$(PY) ex3_knn.py $(RUN)
 ex4: .venv/installed
-	$(PY) ex4_classifier.py $(DATA) $(TRAIN) $(OPTIONS)
+	$(PY) ex4_classifier.py $(TRAIN) $(RUN)
 ex4-augment: .venv/installed
-	$(PY) ex4_classifier.py --augment $(DATA) $(TRAIN) $(OPTIONS)
+	$(PY) ex4_classifier.py --augment $(TRAIN) $(RUN)
 ex4-few: .venv/installed
-	$(PY) ex4_classifier.py --limit 1000 $(DATA) $(TRAIN) $(OPTIONS)
+	$(PY) ex4_classifier.py --limit 1000 $(TRAIN) $(RUN)
 ex5: .venv/installed
-	$(PY) ex5_generate.py $(DATA) $(OPTIONS)
+	$(PY) ex5_generate.py $(RUN)
 ex6: .venv/installed
-	$(PY) ex6_denoise.py $(DATA) $(OPTIONS)
+	$(PY) ex6_denoise.py $(RUN)
 ex7: .venv/installed
-	$(PY) ex7_vae.py $(DATA) $(TRAIN) $(OPTIONS)
+	$(PY) ex7_vae.py $(TRAIN) $(RUN)
 ex8: .venv/installed
-	$(PY) ex8_map_denoise.py $(DATA) $(if $(TRAIN),$(TRAIN) --test-set) $(OPTIONS)
+	$(PY) ex8_map_denoise.py $(if $(TRAIN),$(TRAIN) --test-set) $(RUN)
 explorer: .venv/installed
-	$(PY) -m report.explorer $(DATA) $(OPTIONS)
+	$(PY) -m report.explorer $(RUN)
 
 studies: $(STUDIES)
 

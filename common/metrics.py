@@ -1,7 +1,4 @@
-"""Measurements: errors of images, denoising and classification.
-
-Images are float32 `(N, 1, 32, 32)` in [0, 1], labels int64 `(N,)`.
-"""
+"""Errors of images `(N, 1, 32, 32)` in [0, 1], denoising and classification (labels `(N,)`)."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -243,7 +243,7 @@ def grid_figure(
     bottom.set_box_aspect(2 / 5)
     latent_scatter(bottom, h, labels, units)
     bottom.plot(*grid_points(a, b).T.cpu(), "k+", markersize=3, markeredgewidth=0.5)
-    # An image's rows run downwards and the plot's axis upwards: the largest b comes first.
+    # An image's rows run downward and the plot's axis upward: the largest b comes first.
     mosaic = tile(images.unflatten(0, (len(b), len(a))).flip(0).flatten(0, 1), len(a))
     half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2
     extent = [x.item() for x in (a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b)]

@@ -43,12 +43,14 @@ def load_or_train(
     if path.exists() and not retrain:
         model, checkpoint = load_checkpoint(name, folder)
         if unfinished.exists():
-            log(f"using {path}; the unfinished training of {unfinished} continues with --retrain")
+            log(f"using {path}; {unfinished} holds an unfinished training")
         return model.to(data.x_clean_test.device), checkpoint["history"]
 
     images = data.x_clean_train
-    what = f"training the {name} on {len(images):,} images for {recipe.epochs} epochs"
-    log(f"{what}; the same command continues it after an interruption")
+    log(
+        f"training the {name} on {len(images):,} images for {recipe.epochs} epochs; "
+        "the same command continues it after an interruption"
+    )
     state = TrainState(recipe, images, seed)
     head = {"name": name, "architecture": repr(state.model)}
     head["settings"] = {
@@ -66,7 +68,11 @@ def load_or_train(
         continue_training(state, unfinished, run)
     first, began = state.epoch, time.monotonic()
     for epoch in train(state, data):
-        check_training(state, data.x_clean_test[:1000])
+        try:
+            check_training(state, data.x_clean_test[:1000])
+        except ScriptError:
+            unfinished.unlink(missing_ok=True)  # to continue would fail again
+            raise
         write_checkpoint(unfinished, run | state.state_dict())
         minutes = (time.monotonic() - began) / (epoch - first) * (recipe.epochs - epoch) / 60
         train_loss, test_loss = (state.history[part]["loss"][-1] for part in ("train", "test"))
@@ -113,6 +119,9 @@ def load_checkpoint(name: str, folder: Path) -> tuple[nn.Module, dict]:
     if not path.exists():
         raise ScriptError(f"{path} does not exist; exercises 1, 4, 7 and 8 train the models")
     checkpoint = read_checkpoint(path)
+    again = "delete it, and the next run trains it anew"
+    if checkpoint["name"] != name:
+        raise ScriptError(f"{path} holds {checkpoint['name']!r}, not {name!r}; {again}")
     try:
         # Another release of PyTorch may print a layer differently.
         releases = (
@@ -127,12 +136,8 @@ def load_checkpoint(name: str, folder: Path) -> tuple[nn.Module, dict]:
             f"{path} does not fit: {reason}; restore models.py, or give --checkpoint-dir DIR, "
             "another folder, for the models of the edited one"
         ) from error
-    finite = all(weight.isfinite().all() for weight in model.state_dict().values())
-    if checkpoint["name"] != name or not finite:
-        raise ScriptError(
-            f"{path} does not hold the {name} or holds numbers that are not finite; delete it, and "
-            "the next run trains it anew"
-        )
+    if not all(weight.isfinite().all() for weight in model.state_dict().values()):
+        raise ScriptError(f"{path} holds a weight that is not finite; {again}")
     return model.eval().to(memory_format=torch.channels_last), checkpoint  # the faster format
 
 
@@ -143,8 +148,8 @@ def continue_training(state: TrainState, unfinished: Path, run: dict) -> None:
     except ScriptError:
         found = {}
     if any(found.get(key) != value for key, value in run.items()):
-        why = "other settings, threads or code, or damaged"
-        log(f"{unfinished} cannot be continued ({why}); the first epoch replaces it")
+        reason = "it is damaged, or of other settings, threads, code or PyTorch"
+        log(f"{unfinished} is replaced after the first epoch: {reason}")
         return
     state.load_state_dict(found)
     log(f"continuing {unfinished} after epoch {state.epoch}")

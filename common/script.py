@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,6 @@ def read_options(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespac
         parser.error("argument --device: PyTorch finds no CUDA device; give --device cpu")
     if options.device == "auto":
         options.device = "cuda" if cuda else "cpu"
-    options.figures_dir.mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
     return options
 
 
@@ -112,6 +112,8 @@ def set_folders(options: Namespace) -> None:
     options.checkpoint_dir /= data_folder
     options.model_dir = options.checkpoint_dir / training
     options.figures_dir /= data_folder / training / denoising
+    options.figures_dir.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=options.figures_dir).close()  # fail before the work, not after it
     options.training = {name: given[name] for name in ("retrain", *recipe) if name in given}
 
 
@@ -139,9 +141,9 @@ def fixed(values: Sequence[float | None], digits: int = 2, factor: float = 1) ->
 
 def write_file(path: Path, content: bytes) -> None:
     """Write `content` to a temporary file and rename it to `path`; a failure is a ScriptError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:

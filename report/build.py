@@ -131,7 +131,7 @@ def write_pdf(markdown: str, path: Path, title: dict[str, str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__.splitlines()[0], usage="%(prog)s [options]"
     )
     for option in ("name", "number", "date"):
         parser.add_argument(f"--{option}", default="", help="on the title page of the PDF")

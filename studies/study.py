@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from common.dataset import Dataset, download, load_mnist
 from common.plotting import save_figure
-from common.script import DATA_DIR, write_json
+from common.script import DATA_DIR, ScriptError, write_json
 
 VALIDATION = 10_000  # of the training images
 
@@ -40,16 +40,22 @@ def run_all(
     """Return the results of `work(data, *s)` for every `s` of `settings`, in their order.
 
     `data` is MNIST. Each core of this machine, or each worker of the cluster, takes one at a time.
+    Raise a ScriptError if the workers of the cluster have more than one thread.
     """
     download(options.data_dir)
-    where = {"backend": "loky", "n_jobs": -1}
-    if options.cluster:
+    tasks = [delayed(on_one_thread)(work, options.data_dir, s) for s in settings]
+    if not options.cluster:
+        return Parallel(n_jobs=-1, verbose=10)(tasks)
+    try:
         from dask.distributed import Client  # only where there is a cluster
-
-        Client(options.cluster)  # becomes the one that joblib uses
-        where = {"backend": "dask"}
-    with parallel_config(**where):
-        tasks = (delayed(on_one_thread)(work, options.data_dir, s) for s in settings)
+    except ImportError as error:
+        raise ScriptError(f"{error}; pip install distributed") from error
+    with Client(options.cluster) as client, parallel_config(backend="dask"):
+        if max(client.nthreads().values(), default=1) > 1:
+            raise ScriptError(
+                "training runs in one process would share their random numbers; "
+                "start the workers with --nthreads 1"
+            )
         return Parallel(verbose=10)(tasks)
 
 

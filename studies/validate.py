@@ -47,11 +47,11 @@ def main() -> None:
     options = parser.parse_args()
     names = ("epochs", "batch_size", "lr", "weight_decay", "augment")
     changes = {name: v for name in names if (v := getattr(options, name)) is not None}
+    if (options.kl_weight or options.straight) and not options.name.startswith("vae"):
+        parser.error("--kl-weight and --straight are for vae2 and vae16")
     if options.kl_weight:
         changes["loss"] = partial(vae_loss, kl_weight=options.kl_weight)
     if options.straight:
-        if not options.name.startswith("vae"):
-            parser.error("--straight is for vae2 and vae16")
         changes["model"] = partial(straight_vae, **RECIPES[options.name].model.keywords)
     split = validation_split(load_mnist(options.data_dir))
     state = fit(replace(RECIPES[options.name], **changes), split, options.seed)

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import runpy
 import shutil
 import socket
 import struct
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torchvision
 
+from common import dataset
 from common.dataset import find_data, load_digits, load_mnist
 from common.script import ScriptError
 
@@ -92,6 +94,12 @@ def test_missing_mnist_is_one_short_line(tmp_path, offline, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{message}; using scikit-learn's digits instead")
     assert "figures/digits" in line
+
+
+def test_make_is_told_in_one_word_what_was_found(tmp_path, offline, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["dataset.py", str(tmp_path)])
+    runpy.run_path(dataset.__file__, run_name="__main__")
+    assert capsys.readouterr().out == "digits\n"
 
 
 def test_a_server_that_does_not_answer_is_given_up_and_the_time_out_reset(tmp_path, monkeypatch):

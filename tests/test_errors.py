@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import importlib
+import re
 import threading
 from unittest import mock
 
@@ -102,7 +103,13 @@ CASES = {
     "checkpoint empty": (EX2, content(lambda _: b""), [], 1, ["autoencoder.pt", "damaged"]),
     "checkpoint is text": (EX2, content(lambda _: b"hello\n"), [], 1, ["damaged"]),
     "checkpoint that might run code": (EX2, pickled_object, [], 1, ["autoencoder.pt"]),
-    "checkpoint of another exercise": (EX2, checkpoint("classifier"), [], 1, ["autoencoder.pt"]),
+    "checkpoint of another exercise": (
+        EX2,
+        checkpoint("classifier"),
+        [],
+        1,
+        ["holds 'classifier'", "delete it"],
+    ),
     "checkpoint of another latent size": (
         EX7,
         checkpoint("vae2", weights_of="vae16", file="vae2.pt"),
@@ -125,6 +132,7 @@ CASES = {
     "checkpoint is a folder": (EX2, a_folder, [], 1, ["autoencoder.pt"]),
     "checkpoint folder is a file": (EX1, a_file("checkpoints"), TRAIN, 1, ["checkpoints"]),
     "figures folder is a file": (EX1, a_file("figures"), TRAIN, 1, ["figures"]),
+    "own figures folder is a file": (EX1, a_file("figures/digits"), TRAIN, 1, ["figures/digits"]),
     "data folder is a file": (EX1, a_file("data"), MNIST, 1, ["data"]),
     "no data, no internet": (EX1, nothing, MNIST, 1, ["cannot be downloaded", "data/README.md"]),
 }
@@ -138,8 +146,7 @@ def arguments(tmp, own):
 
 
 def files(tmp):
-    found = (path for path in tmp.rglob("*") if path.is_file() and path.suffix != ".lock")
-    return {path: path.read_bytes() for path in found}
+    return {path: path.read_bytes() for path in tmp.rglob("*") if path.is_file()}
 
 
 def the_one_line(capsys, script, tmp, own):
@@ -152,10 +159,12 @@ def the_one_line(capsys, script, tmp, own):
     with pytest.raises(SystemExit) as stop:
         run_script(lambda: main(arguments(tmp, own)))
     code, line = 1, stop.value.code
+    others = capsys.readouterr().err.splitlines()
     if stop.value.code == 2:
-        usage, line = capsys.readouterr().err.splitlines()
+        (usage, line), code = others, 2
         assert usage.endswith("[options]")
-        code = 2
+    else:
+        assert all(re.match("training the |autoencoder: epoch ", other) for other in others)
     assert "error: " in line
     assert "\n" not in line
     assert files(tmp) == before
@@ -186,6 +195,20 @@ def test_a_full_disk_is_named_and_the_old_files_stay(tmp_path, capsys, own):
     assert "too large" in line.lower()
     assert str(tmp_path) in line
     load_checkpoint("autoencoder", at(tmp_path, "epochs-1"))
+
+
+def test_a_figures_folder_that_cannot_be_written_to_is_named_before_the_work(
+    tmp_path, capsys, monkeypatch
+):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    code, line = the_one_line(capsys, EX1, tmp_path, TRAIN)
+    assert code == 1
+    assert "Permission denied" in line
+    assert "figures/digits/limit-64/epochs-1" in line
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_a_download_that_breaks_off_is_named(tmp_path, monkeypatch):

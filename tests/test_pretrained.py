@@ -12,9 +12,15 @@ import torch
 from torch import nn
 
 from common import pretrained
-from common.dataset import load_digits
 from common.initialization import init_autoencoder, init_vae
-from common.pretrained import RECIPES, load_checkpoint, load_model, load_or_train, read_checkpoint
+from common.pretrained import (
+    RECIPES,
+    load_checkpoint,
+    load_model,
+    load_or_train,
+    read_checkpoint,
+    write_checkpoint,
+)
 from common.script import ScriptError, run_script, write_file
 from common.training import TrainState, evaluate
 
@@ -84,7 +90,7 @@ def test_retrain_continues_an_interrupted_retraining(few_digits, tmp_path, monke
     load_or_train("autoencoder", few_digits, tmp_path)  # loads the old one and says so
     (line,) = capsys.readouterr().err.splitlines()
     assert "autoencoder.unfinished.pt" in line
-    assert "continues with --retrain" in line
+    assert "autoencoder.unfinished.pt holds an unfinished training" in line
     load_or_train(*arguments, epochs=2, seed=5)
     assert "unfinished.pt after epoch 1" in capsys.readouterr().err
     assert load_checkpoint("autoencoder", tmp_path)[1]["settings"]["seed"] == 5
@@ -107,7 +113,7 @@ def test_a_state_of_another_training_stays_until_the_first_epoch_replaces_it(
     capsys.readouterr()
     model, _ = load_or_train("autoencoder", few_digits, tmp_path, epochs=2)
     assert torch.equal(weights(model), weights(expected))
-    assert "cannot be continued" in capsys.readouterr().err
+    assert "is replaced after the first epoch" in capsys.readouterr().err
     assert not unfinished.exists()
 
 
@@ -124,26 +130,29 @@ def test_an_edit_of_the_code_begins_anew_and_other_line_ends_do_not(
         assert f"epoch  {first}/3" in capsys.readouterr().err
 
 
-def train_alone(folder):
-    """Train; what a process that is killed does."""
-    data = load_digits(limit=96)
-    load_or_train("autoencoder", data, folder, epochs=200)
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs fork, which only Linux bears here")
-def test_a_killed_training_leaves_a_whole_state_and_continues(few_digits, tmp_path, capsys):
-    process = multiprocessing.get_context("fork").Process(target=train_alone, args=(tmp_path,))
+def test_a_killed_training_continues_to_the_weights_of_one_left_alone(few_digits, tmp_path):
+    arguments, unfinished = ("autoencoder", few_digits), tmp_path / "autoencoder.unfinished.pt"
+    whole, history = load_or_train(*arguments, tmp_path / "whole", epochs=3)
+
+    def train_and_wait():
+        def write_and_wait(path, checkpoint):
+            write_checkpoint(path, checkpoint)
+            time.sleep(1000)  # for the kill
+
+        pretrained.write_checkpoint = write_and_wait
+        load_or_train(*arguments, tmp_path, epochs=3)
+
+    process = multiprocessing.get_context("fork").Process(target=train_and_wait)
     process.start()
-    unfinished = tmp_path / "autoencoder.unfinished.pt"
     while not unfinished.exists() and process.is_alive():
         time.sleep(0.01)
     process.kill()
     process.join()
-    assert len(read_checkpoint(unfinished)["history"]["train"]["loss"]) >= 1
-    state = TrainState(replace(RECIPES["autoencoder"], epochs=200), few_digits.x_clean_train)
-    state.load_state_dict(read_checkpoint(unfinished))
-    assert state.epoch >= 1
+    assert len(read_checkpoint(unfinished)["history"]["train"]["loss"]) == 1
+    continued, history_continued = load_or_train(*arguments, tmp_path, epochs=3)
+    assert torch.equal(weights(whole), weights(continued))
+    assert history == history_continued
 
 
 def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(
@@ -152,9 +161,12 @@ def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(
     def train():
         load_or_train("autoencoder", few_digits, tmp_path, epochs=2)
 
+    def interrupt_the_second_epoch(state, x):
+        if state.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
     with monkeypatch.context() as patch:
-        stop_after(patch, 1)
-        patch.setattr("common.pretrained.check_training", lambda *_: signal.raise_signal(2))
+        patch.setattr("common.pretrained.check_training", interrupt_the_second_epoch)
         with pytest.raises(SystemExit) as stop:
             run_script(train)
     assert stop.value.code == 130
@@ -162,6 +174,7 @@ def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(
     assert "the same command continues it after an interruption" in first
     assert last.endswith("interrupted")
     train()
+    assert "unfinished.pt after epoch 1" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.pt"]
 
 
@@ -221,10 +234,21 @@ def test_weights_of_another_network_of_the_same_shapes_are_refused(
     load_model("autoencoder", tmp_path)
 
 
-def test_a_training_that_diverges_says_so_and_writes_no_checkpoint(few_digits, tmp_path):
+def test_a_training_that_diverges_says_so_and_changes_no_file(few_digits, tmp_path, monkeypatch):
+    load_or_train("autoencoder", few_digits, tmp_path, epochs=1)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ScriptError, match=r"diverged.*learning rate below 1e\+08"):
-        load_or_train("autoencoder", few_digits, tmp_path, lr=1e8, epochs=2)
-    assert not (tmp_path / "autoencoder.pt").exists()
+        load_or_train("autoencoder", few_digits, tmp_path, True, lr=1e8, epochs=2)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def fail_after_the_second_epoch(state, x):
+        if state.epoch == 2:
+            raise ScriptError
+
+    monkeypatch.setattr("common.pretrained.check_training", fail_after_the_second_epoch)
+    with pytest.raises(ScriptError):
+        load_or_train("autoencoder", few_digits, tmp_path, True, epochs=3)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before  # and no state
 
 
 @pytest.mark.parametrize(

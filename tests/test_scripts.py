@@ -19,7 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # script, its own options, the figures it writes, and the names at the top of its json
 SCRIPTS = [
-    ("ex1_autoencoder", [], ["ex1_reconstructions", "ex1_loss"], {"mse_train", "mse_test"}),
+    (
+        "ex1_autoencoder",
+        [],
+        ["ex1_reconstructions", "ex1_loss"],
+        {"mse_train", "mse_test", "mse_train_first_500", "mse_test_first_500"},
+    ),
     (
         "ex2_latent",
         [],
@@ -227,7 +232,7 @@ def test_a_failing_script_ends_with_one_line_and_status_1(tmp_path, monkeypatch)
     main = importlib.import_module("ex1_autoencoder").main
     with pytest.raises(SystemExit) as stop:
         run_script(lambda: main([f"--figures-dir={tmp_path}/figures", "--dataset=digits"]))
-    assert re.fullmatch(r"ex1_autoencoder.py: error: .*figures'", stop.value.code)
+    assert re.fullmatch(r"ex1_autoencoder.py: error: .*figures/digits'", stop.value.code)
 
 
 def test_two_writers_of_one_file_never_meet(tmp_path, monkeypatch):

@@ -7,13 +7,14 @@ from inspect import signature
 from itertools import product
 from pathlib import Path
 
+import distributed
 import pytest
 import torch
 from torch import nn
 
 import models
 from common.dataset import NOISE
-from common.script import fixed
+from common.script import ScriptError, fixed
 from common.training import RECIPES
 from MAP_template import map_estimate
 from studies import (
@@ -166,23 +167,29 @@ def first_pixels(data, count):
     return data.x_clean_test[:count].sum().item(), torch.get_num_threads()
 
 
+def run(data_dir, cluster=None):
+    parser = study.make_parser("A study.", many=True)
+    options = parser.parse_args([f"--data-dir={data_dir}"])
+    options.cluster = cluster
+    return study.run_all(first_pixels, options, [(3,), (1,), (2,)])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("cluster", [False, True], ids=["cores", "cluster"])
-def test_work_is_done_by_the_cores_or_by_a_cluster_in_the_order_of_its_settings(
-    data_dir, mnist, cluster
-):
-    options = study.make_parser("A study.", many=True).parse_args([f"--data-dir={data_dir}"])
-    settings = [(3,), (1,), (2,)]
-    expected = [(mnist.x_clean_test[:count].sum().item(), 1) for (count,) in settings]
-    if not cluster:
-        assert study.run_all(first_pixels, options, settings) == expected
-        return
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as scheduler:
-        options.cluster = scheduler.scheduler_address
-        assert study.run_all(first_pixels, options, settings) == expected
+def test_work_is_done_by_the_cores_or_by_a_cluster_in_the_order_of_its_settings(data_dir, mnist):
+    expected = [(mnist.x_clean_test[:count].sum().item(), 1) for count in (3, 1, 2)]
+    assert run(data_dir) == expected
+    local = {"n_workers": 1, "processes": False, "dashboard_address": None}
+    torch.set_num_threads(2)  # which the work is to change
+    try:
+        with distributed.LocalCluster(threads_per_worker=1, **local) as cluster:
+            assert run(data_dir, cluster.scheduler_address) == expected
+    finally:
+        torch.set_num_threads(1)
+    with (
+        distributed.LocalCluster(threads_per_worker=2, **local) as cluster,
+        pytest.raises(ScriptError, match="--nthreads 1"),
+    ):
+        run(data_dir, cluster.scheduler_address)
 
 
 def test_a_validation_split_has_no_test_image(few_digits, monkeypatch):
