@@ -16,6 +16,13 @@ settings.register_profile("repeatable", derandomize=True, database=None, deadlin
 settings.load_profile("repeatable")
 
 
+def pytest_collection_modifyitems(items):
+    """Mark the tests that read MNIST or start a browser as slow, too."""
+    for item in items:
+        if {"mnist", "data_dir", "browser"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     path = Path(os.environ.get("DATA_DIR", "data"))

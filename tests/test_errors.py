@@ -181,6 +181,7 @@ def test_a_mistake_is_named_on_one_line_and_leaves_nothing_behind(tmp_path, caps
         assert word in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [["--retrain", *TRAIN], TRAIN], ids=["checkpoint", "figure"])
 def test_a_full_disk_is_named_and_the_old_files_stay(tmp_path, capsys, own):
     resource = pytest.importorskip("resource")  # no Windows

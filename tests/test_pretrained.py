@@ -63,7 +63,9 @@ def test_a_checkpoint_comes_back_with_its_history(few_digits, tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.pt"]
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "classifier_augmented", "vae2"])
+@pytest.mark.parametrize(
+    "name", ["autoencoder", "classifier_augmented", pytest.param("vae2", marks=pytest.mark.slow)]
+)
 def test_an_interrupted_training_continues_to_the_same_weights(
     few_digits, tmp_path, monkeypatch, capsys, name
 ):

@@ -30,6 +30,7 @@ from common.metrics import (
     predict,
     psnr,
 )
+from common.plotting import plt
 from common.pretrained import RECIPE_KEYS, load_checkpoint, load_model
 from common.training import RECIPES
 from MAP_template import map_estimate
@@ -88,14 +89,13 @@ def assert_committed(name, measured):
         assert value == close_to(expected[path], f"{name}{path}"), path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "name"), [("ex2_latent", "ex2"), ("ex3_knn", "ex3"), ("ex5_generate", "ex5")]
 )
 def test_the_numbers_of_quick_exercises(mnist, monkeypatch, tmp_path, script, name):
     module = importlib.import_module(script)
     monkeypatch.setattr("common.dataset.load_mnist", lambda *_, **__: mnist)  # reads it once
-    monkeypatch.setattr(module, "save_figure", lambda *_: None)
+    monkeypatch.setattr(module, "save_figure", lambda figure, _: plt.close(figure))
     module.main(["--dataset=mnist", "--device=cpu", f"--figures-dir={tmp_path}"])
     measured = json.loads((tmp_path / f"{name}.json").read_text())
     assert flat(measured).keys() == flat(committed(name)).keys()
@@ -130,7 +130,6 @@ def test_the_accuracies_of_exercise_4(mnist, name, model, folder):
     assert_committed(name, {"train": train})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "model"), [("ex6", "autoencoder"), ("ex8", "vae16")])
 def test_the_bottlenecks_of_exercises_6_and_8a(mnist, name, model):
     found = bottleneck_metrics(trained(model), mnist, trained("classifier"))
@@ -145,7 +144,6 @@ def test_what_two_exercises_measure_is_the_same():
     assert committed("ex6")["test"]["noisy"] == committed("ex8")["test"]["noisy"]
 
 
-@pytest.mark.slow
 def test_the_vae_of_exercise_7(mnist):
     vae, classifier, x = trained("vae2"), trained("classifier"), mnist.x_clean_test
     z, z_log_std = (

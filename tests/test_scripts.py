@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from common import script
+from common.plotting import plt
 from common.pretrained import load_checkpoint
 from common.script import run_script
 
@@ -106,7 +107,8 @@ def options(folder):
 def no_figures(monkeypatch):
     """Let the scripts draw their figures but write none."""
     for name in {name for name, *_ in SCRIPTS}:
-        monkeypatch.setattr(importlib.import_module(name), "save_figure", lambda *_: None)
+        module = importlib.import_module(name)
+        monkeypatch.setattr(module, "save_figure", lambda figure, _: plt.close(figure))
 
 
 @pytest.fixture
@@ -144,6 +146,7 @@ def test_the_numbers_printed_are_the_numbers_written(checkpoints, tmp_path, caps
         assert f"{numbers[f'mse_{part}']:.5f}" in printed
 
 
+@pytest.mark.slow
 def test_noise_and_beta_keep_to_folders_of_their_own(checkpoints, tmp_path, quick_map, no_figures):
     importlib.import_module("ex8_map_denoise").main(
         [*options(tmp_path), "--test-set", "--noise", "0.1", "--beta", "0.02"]
@@ -174,6 +177,7 @@ def test_a_training_with_other_options_keeps_to_a_folder_of_its_own(checkpoints,
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_only_the_scripts_own_model_is_trained_with_other_options(
     checkpoints, tmp_path, capsys, no_figures
 ):

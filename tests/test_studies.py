@@ -7,7 +7,6 @@ from inspect import signature
 from itertools import product
 from pathlib import Path
 
-import distributed
 import pytest
 import torch
 from torch import nn
@@ -174,8 +173,9 @@ def run(data_dir, cluster=None):
     return study.run_all(first_pixels, options, [(3,), (1,), (2,)])
 
 
-@pytest.mark.slow
 def test_work_is_done_by_the_cores_or_by_a_cluster_in_the_order_of_its_settings(data_dir, mnist):
+    import distributed  # takes a second
+
     expected = [(mnist.x_clean_test[:count].sum().item(), 1) for count in (3, 1, 2)]
     assert run(data_dir) == expected
     local = {"n_workers": 1, "processes": False, "dashboard_address": None}
