@@ -18,8 +18,10 @@ RUN = --data-dir "$(DATA_DIR)" --dataset $(DATASET) $(if $(filter $@,$(MAKECMDGO
 EXERCISES = ex8 ex7 explorer ex6 ex3 ex2 ex5 ex1 ex4 ex4-augment ex4-few
 STUDIES = beta capacity error_split initialization kl_weights latent_size map_solvers noise_path \
 	regularization seeds
-# MNIST is asked for once, before all exercises.
-FOUND = $(if $(filter auto,$(DATASET)),$$($(PY) -m common.dataset "$(DATA_DIR)"),$(DATASET))
+# MNIST is looked for once, before all exercises.
+THERE = $(wildcard $(DATA_DIR)/MNIST/raw/t10k-labels-idx1-ubyte)
+AUTO = $(if $(THERE),mnist,$$($(PY) -m common.dataset "$(DATA_DIR)"))
+FOUND = $(if $(filter auto,$(DATASET)),$(AUTO),$(DATASET))
 # Two exercises at a time, on one thread each, where make can keep apart what they print.
 TWO = $(if $(filter output-sync,$(.FEATURES)),OMP_NUM_THREADS=1 $(MAKE) -j2 --output-sync,$(MAKE))
 

@@ -68,7 +68,7 @@ def make_parser(description: str, trains: bool = False, noise: bool = False) -> 
         default="auto",
         help="digits: scikit-learn's small set; auto: MNIST, or digits where it is missing",
     )
-    add("--limit", type=positive(int, 1), metavar="N", help="use only N training images")
+    add("--limit", type=positive(int, 1), metavar="N", help="use only the first N training images")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda, or cpu")
     add("--checkpoint-dir", type=Path, default=CHECKPOINT_DIR, help="folder of trained models")
     add("--figures-dir", type=Path, default=FIGURES_DIR, help="folder of figures and numbers")
@@ -102,7 +102,6 @@ def set_folders(options: Namespace) -> None:
     the one that it trains, `figures_dir` of figures and numbers; `training` is for `load_or_train`.
     """
     given = {name: value for name, value in vars(options).items() if value is not None}
-
     recipe = ("epochs", "batch_size", "lr", "seed")
     limit, training, denoising = (
         Path(*(f"{name.replace('_', '-')}-{given[name]}" for name in names if name in given))

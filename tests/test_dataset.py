@@ -9,7 +9,6 @@ import struct
 
 import pytest
 import torch
-import torchvision
 
 from common import dataset
 from common.dataset import find_data, load_digits, load_mnist
@@ -57,10 +56,12 @@ def test_digits(digits):
 
 
 def test_mnist(mnist, data_dir):
+    from torchvision.datasets import MNIST  # takes seconds to import
+
     assert_nine_tensors(mnist, 60_000, 10_000)
     assert_examples_are_test_images(mnist)
     # The labels as the files have them: a reader that moved one would be off from there on.
-    raw = torchvision.datasets.MNIST(data_dir, train=False)
+    raw = MNIST(data_dir, train=False)
     assert torch.equal(mnist.labels_test, raw.targets)
     small = torch.nn.functional.interpolate(mnist.x_clean_test, size=28, mode="bilinear")
     assert (small[:, 0] - raw.data / 255).abs().mean() < 0.05
@@ -106,7 +107,7 @@ def test_a_server_that_does_not_answer_is_given_up_and_the_time_out_reset(tmp_pa
     before = socket.getdefaulttimeout()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [url])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [url])
         monkeypatch.setattr("common.dataset.DOWNLOAD_TIMEOUT", 0.1)
         with pytest.raises(ScriptError, match="timed out"):
             load_mnist(tmp_path)
@@ -121,7 +122,7 @@ def test_the_packed_files_are_enough_without_internet(raw, tmp_path, offline, mo
         path.unlink()
         # Packed anew, a file has another checksum than the one that torchvision knows.
         resources.append((f"{path.name}.gz", hashlib.md5(packed).hexdigest()))
-    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
+    monkeypatch.setattr("torchvision.datasets.MNIST.resources", resources)
     assert len(load_mnist(tmp_path).labels_test) == 10_000
 
 

@@ -72,6 +72,7 @@ def decoded(page):
     return page.find_element("id", "place").text, pixels(page, "decoded")
 
 
+@pytest.mark.slow
 def test_the_page_is_built_from_the_checkpoints(checkpoints, few_digits, tmp_path):
     where = [f"--checkpoint-dir={checkpoints}", f"--figures-dir={tmp_path}"]
     explorer.main(["--dataset=digits", "--limit=64", *where])

@@ -24,6 +24,8 @@ from common.pretrained import (
 from common.script import ScriptError, run_script, write_file
 from common.training import TrainState, evaluate
 
+pytestmark = pytest.mark.slow
+
 
 def weights(model):
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
@@ -63,9 +65,7 @@ def test_a_checkpoint_comes_back_with_its_history(few_digits, tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.pt"]
 
 
-@pytest.mark.parametrize(
-    "name", ["autoencoder", "classifier_augmented", pytest.param("vae2", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["autoencoder", "classifier_augmented", "vae2"])
 def test_an_interrupted_training_continues_to_the_same_weights(
     few_digits, tmp_path, monkeypatch, capsys, name
 ):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,10 @@ def test_the_report_is_set_as_a_pdf_that_is_the_same_every_time(tmp_path):
     assert b"Two axes" in content
 
 
-@pytest.fixture
-def root(tmp_path):
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
     """A folder with `figures/` and `studies/`, the numbers made up and the figures empty."""
+    tmp_path = tmp_path_factory.mktemp("root")
     for path in [*ROOT.glob("figures/**/*"), *ROOT.glob("studies/*")]:
         copy = tmp_path / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +56,7 @@ def root(tmp_path):
     return tmp_path
 
 
+@cache
 def build_report(root):
     return build(TEMPLATE.read_text(encoding="utf-8"), root)
 
@@ -135,9 +138,12 @@ def test_the_numbers_are_those_of_the_json_files(root):
     ],
 )
 def test_a_missing_file_is_named_with_the_command_that_writes_it(root, missing):
-    (root / missing).unlink()
-    with pytest.raises(ScriptError, match=rf"{missing} does not exist; run make .*"):
-        build_report(root)
+    (root / missing).rename(root / "missing")
+    try:
+        with pytest.raises(ScriptError, match=rf"{missing} does not exist; run make .*"):
+            build_report.__wrapped__(root)
+    finally:
+        (root / "missing").rename(root / missing)
 
 
 def test_code_is_taken_by_name_without_its_docstring():

@@ -162,6 +162,7 @@ def test_noise_and_beta_keep_to_folders_of_their_own(checkpoints, tmp_path, quic
     assert first["images"] == 20
 
 
+@pytest.mark.slow
 def test_a_training_with_other_options_keeps_to_a_folder_of_its_own(checkpoints, tmp_path):
     main = importlib.import_module("ex1_autoencoder").main
     own = ["--epochs", "3", "--batch-size", "16", "--lr", "0.001", "--seed", "7"]
@@ -186,6 +187,7 @@ def test_only_the_scripts_own_model_is_trained_with_other_options(
     assert trained == ["vae2"]
 
 
+@pytest.mark.slow
 def test_a_second_run_loads_the_checkpoint_and_repeats_the_numbers(
     tmp_path, monkeypatch, no_figures
 ):

@@ -9,6 +9,9 @@ from torch import nn
 from common.dataset import TENSORS
 from common.training import RECIPES, TrainState, evaluate, fit, random_affine, train
 
+pytestmark = pytest.mark.slow
+
+
 SHORT = replace(RECIPES["autoencoder"], epochs=3, batch_size=32)
 
 
@@ -87,7 +90,7 @@ def test_every_epoch_takes_every_image_once_with_its_own_label(few_digits):
     assert not torch.equal(seen[0][1], seen[3][1])
 
 
-@pytest.mark.parametrize("name", ["autoencoder", pytest.param("vae2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["autoencoder", "vae2"])
 def test_the_weights_depend_on_the_training_images_and_not_on_the_test_images(few_digits, name):
     recipe = replace(RECIPES[name], epochs=2, batch_size=32)
     usual = weights(fit(recipe, few_digits).model)
