@@ -167,10 +167,14 @@ def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(
         if state.epoch == 2:
             signal.raise_signal(signal.SIGINT)
 
-    with monkeypatch.context() as patch:
-        patch.setattr("common.pretrained.check_training", interrupt_the_second_epoch)
-        with pytest.raises(SystemExit) as stop:
-            run_script(train)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("common.pretrained.check_training", interrupt_the_second_epoch)
+            with pytest.raises(SystemExit) as stop:
+                run_script(train)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert stop.value.code == 130
     first, *_, last = capsys.readouterr().err.splitlines()
     assert "the same command continues it after an interruption" in first
