@@ -9,8 +9,8 @@
 # Each creates .venv and installs what it needs there. DATA_DIR=DIR takes MNIST from DIR, and
 # OPTIONS="..." is for the script of the goal, for instance make ex6 OPTIONS="--noise 0.1".
 
-PYTHON = python3
-DATA_DIR = data
+PYTHON ?= python3
+DATA_DIR ?= data
 DATASET = auto
 OPTIONS =
 PY = .venv/bin/python

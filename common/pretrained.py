@@ -33,10 +33,11 @@ def load_or_train(
 ) -> tuple[nn.Module, History]:
     """Return a trained model in eval mode on the device of the data, and its training's history.
 
-    Load the checkpoint of `name`, a key of `RECIPES`, from `folder`. Without one, or to `retrain`,
-    train the model by its recipe, with `changes` of its epochs, batch size or learning rate, and
-    write the checkpoint. The state of the training is written after every epoch, and the same call
-    continues from it. Raise a ScriptError if the checkpoint cannot be used or the training fails.
+    Load the checkpoint of `name`, a key of `RECIPES`, from `folder`. If there is none, or with
+    `retrain`, train the model by its recipe, with `changes` of its epochs, batch size or learning
+    rate, and write the checkpoint. The state of the training is written after every epoch, and the
+    same call continues from it. Raise a ScriptError if the checkpoint cannot be used or the
+    training fails.
     """
     path, recipe = folder / f"{name}.pt", replace(RECIPES[name], **changes)
     unfinished = path.with_suffix(".unfinished.pt")
