@@ -15,9 +15,8 @@ DATASET = auto
 OPTIONS =
 PY = .venv/bin/python
 RUN = --data-dir "$(DATA_DIR)" --dataset $(DATASET) $(if $(filter $@,$(MAKECMDGOALS)),$(OPTIONS))
-EXERCISES = ex8 ex7 explorer ex6 ex3 ex2 ex5 ex1 ex4 ex4-augment ex4-few
-STUDIES = beta capacity error_split initialization kl_weights latent_size map_solvers noise_path \
-	regularization seeds
+EXERCISES = ex8 ex7 explorer ex6 ex3 ex2 ex5 ex1 ex4 ex4-augment
+STUDIES = seeds balance capacity error_split initialization map_minima noise_path regularization
 # MNIST is looked for once, before all exercises.
 THERE = $(wildcard $(DATA_DIR)/MNIST/raw/t10k-labels-idx1-ubyte)
 AUTO = $(if $(THERE),mnist,$$($(PY) -m common.dataset "$(DATA_DIR)"))
@@ -51,8 +50,6 @@ ex4: .venv/installed
 	$(PY) ex4_classifier.py $(TRAIN) $(RUN)
 ex4-augment: .venv/installed
 	$(PY) ex4_classifier.py --augment $(TRAIN) $(RUN)
-ex4-few: .venv/installed
-	$(PY) ex4_classifier.py --limit 1000 $(TRAIN) $(RUN)
 ex5: .venv/installed
 	$(PY) ex5_generate.py $(RUN)
 ex6: .venv/installed

@@ -10,6 +10,7 @@ from common.latent import (
     describe_latent_space,
     grid_points,
     latent_grid,
+    posterior_moments,
     prior_quantiles,
     prior_radii,
 )
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         "share_within_prior_radii": [
             (z.norm(dim=1) < radius).float().mean().item() for radius in prior_radii()
         ],
-        "before_standardization": history["before_standardization"],
+        "moments": posterior_moments(vae, x_test),
     }
     accuracy = {name: n["knn_accuracy_per_digit"] for name, n in numbers.items()}
     save_figure(accuracy_bars(accuracy, chance=10), figures / "ex7_accuracy")

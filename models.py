@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FILTERS = 16
+PIXELS = 100  # N of `vae_loss`: what the 1024 pixels of an image count for; compared: 50 and 200
 
 
 class Encoder(nn.Module):
@@ -264,71 +265,30 @@ def kl_divergence(x_mean: Tensor, x_log_std: Tensor) -> Tensor:
     return 0.5 * (x_mean**2 + torch.exp(2 * x_log_std) - 1) - x_log_std
 
 
-def vae_loss(model: VAE, x: Tensor, labels: Tensor, kl_weight: float = 1.0) -> dict[str, Tensor]:
-    """Exercise 7: return the loss, reconstruction error and KL divergence in the derived balance.
+def vae_loss(model: VAE, x: Tensor, labels: Tensor, pixels: float = PIXELS) -> dict[str, Tensor]:
+    """Exercise 7: return the loss, the reconstruction error and the KL divergence.
 
-    The decoder is Gaussian, p(x|z) = N(g(z), s2 I) over D = 1024 pixels, so that an image costs
+    The decoder is Gaussian, p(x|z) = N(g(z), s2 I). If an image were N independent pixels, its
+    reconstruction would cost N/2 (log(2 pi s2) + MSE / s2) nats, which is least at s2 = MSE, the
+    calibrated decoder of Rybkin, Daniilidis and Levine (2021). That and the KL divergence are
 
-        -log p(x|z) = D/2 log(2 pi s2) + D/2 MSE / s2        (nats)
+        loss = N/2 (log(2 pi MSE) + 1) + KL,
 
-    and the negative evidence lower bound adds the KL divergence. For a fixed s2 that is, up to a
-    constant, D / (2 s2) * (MSE + beta KL) with beta = 2 s2 / D: choosing the balance beta is
-    choosing the noise s2 that the decoder is assumed to have. Its best choice is where the
-    derivative with respect to s2 is zero, s2 = MSE: the calibrated decoder of Rybkin, Daniilidis
-    and Levine (2021), which leaves
-
-        loss = D/2 (log(2 pi MSE) + 1) + KL
-
-    with no weight to tune. MSE is that of the batch.
+    where MSE is that of the batch. For N = 1024, the number of pixels, this is the negative
+    evidence lower bound; for a smaller N it is no bound but the objective of the beta-VAE (Higgins
+    et al., 2017) with beta = 1024 / N. Losses of different N are not comparable.
 
     Args:
         model: the VAE.
         x: images `(N, 1, 32, 32)`.
         labels: not used.
-        kl_weight: multiplies the KL divergence; other than 1, the decoder is assumed to
-            have a noise of kl_weight * MSE.
+        pixels: the number of pixels that the reconstruction counts, N above.
 
     Returns:
-        `loss` in nats per image, and its parts: `mse` per pixel and `kl` in nats per image.
+        `loss`, and its parts: `mse` per pixel and `kl` in nats per image.
     """
     r, x_mean, x_log_std = model(x)
     mse = F.mse_loss(r, x)
     kl = kl_divergence(x_mean, x_log_std).sum(dim=1).mean()
-    pixels = x[0].numel()
-    loss = pixels / 2 * (torch.log(2 * torch.pi * mse) + 1) + kl_weight * kl
+    loss = pixels / 2 * (torch.log(2 * torch.pi * mse) + 1) + kl
     return {"loss": loss, "mse": mse, "kl": kl}
-
-
-@torch.no_grad()
-def standardize_latent(vae: VAE, x: Tensor) -> dict[str, dict[str, list[float]]]:
-    """Shift and scale each latent unit to where the KL divergence is least; keep all images.
-
-    Replace a latent unit z by c (z - m). If the decoder's first layer computes z / c + m first, all
-    images stay as they are, but the KL divergence of the unit, averaged over the images, becomes
-
-        E[(c^2 ((x_mean - m)^2 + exp(2 x_log_std)) - 1) / 2 - x_log_std] - ln c.
-
-    Its derivatives with respect to m and c are zero where m = E[x_mean] and c^2 = 1 / E[(x_mean -
-    m)^2 + exp(2 x_log_std)], which is the minimum. So wherever `vae_loss` is least, each unit has
-    mean 0 and second moment 1 over images and samples, those of the prior, whatever the network.
-
-    Args:
-        vae: the VAE; its two layers beside the latent are changed in place.
-        x: images `(N, 1, 32, 32)` over which the moments are taken.
-
-    Returns:
-        `before_standardization`: `mean` and `second_moment` of each unit before the change.
-    """
-    last, first = vae.encoder.layers[-1], vae.decoder.features[0]
-    outputs = torch.cat([vae.encoder.layers(batch) for batch in x.split(500)])
-    x_mean, x_log_std = outputs.double().chunk(2, dim=1)
-    m, second_moment = x_mean.mean(dim=0), (x_mean**2 + torch.exp(2 * x_log_std)).mean(dim=0)
-    c = (second_moment - m**2).rsqrt()
-    scale = torch.cat([c, torch.ones_like(c)])  # of the rows of x_mean and of x_log_std
-    shift = torch.cat([-c * m, torch.log(c)])
-    last.weight.copy_(scale[:, None] * last.weight)
-    last.bias.copy_(scale * last.bias + shift)
-    first.bias.add_(first.weight @ m.to(first.weight))
-    first.weight.div_(c)
-    moments = {"mean": m.tolist(), "second_moment": second_moment.tolist()}
-    return {"before_standardization": moments}

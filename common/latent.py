@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from common.dataset import Dataset
 from common.metrics import accuracies, confusion_matrix, predict
+from models import VAE
 
 GRID_STEPS = 15
 
@@ -64,6 +65,16 @@ def describe_latent_space(
         "min": h_sample.min(dim=0).values.tolist(),
         "max": h_sample.max(dim=0).values.tolist(),
     }
+
+
+def posterior_moments(vae: VAE, x: Tensor) -> dict[str, list[float]]:
+    """Return `mean` and `second_moment` of each latent unit over images `x` and their samples.
+
+    These are moments of the aggregate posterior; those of the prior N(0, I) are 0 and 1.
+    """
+    x_mean, x_std = predict(vae.encode, x), predict(lambda x: vae.encoder.posterior(x)[1].exp(), x)
+    second_moment = (x_mean**2 + x_std**2).mean(dim=0)
+    return {"mean": x_mean.mean(dim=0).tolist(), "second_moment": second_moment.tolist()}
 
 
 def latent_grid(h: Tensor) -> tuple[Tensor, Tensor]:

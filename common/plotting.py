@@ -26,7 +26,7 @@ COLORS = matplotlib.color_sequences["petroff10"]  # ten that color-blind readers
 DIGIT_COLORS = [COLORS[i] for i in (8, 3, 5, 0, 4, 1, 7, 6, 2, 9)]
 Names = tuple[str, str]  # of the two axes
 LATENT_UNITS: Names = ("latent unit $h_1$", "latent unit $h_2$")
-VAE_TERMS = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
+VAE_TERMS = {"loss": "loss", "mse": "mean squared error", "kl": "KL divergence (nats)"}
 
 matplotlib.use("Agg")  # opens no window
 matplotlib.rcParams.update(
@@ -168,18 +168,18 @@ def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
 
 
 def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
-    """Exercise 8b: plot the loss of MAP estimates against iterations.
+    """Exercise 8b: plot the loss of MAP estimates against iterations, both axes logarithmic.
 
-    Each run, by its name, has the loss of each image at each iteration, `(iterations, N)`. Draw
-    each image of the first run, and the mean of both runs.
+    Each of two runs, by its name, has the loss of each image at each iteration, `(iterations, N)`;
+    it is drawn thin, and the mean over the images thick.
     """
     figure, ax = plt.subplots(figsize=(PAGE_WIDTH * 0.7, 2.9))
     for (name, losses), color, style in zip(runs.items(), COLORS, ("-", "--"), strict=False):
         iteration = np.arange(1, len(losses) + 1)
-        if style == "-":
-            ax.plot(iteration, losses.cpu(), color=color, linewidth=0.5, alpha=0.5)
+        ax.plot(iteration, losses.cpu(), style, color=color, linewidth=0.5, alpha=0.5)
         ax.plot(iteration, losses.mean(dim=1).cpu(), style, color=color, linewidth=2, label=name)
-    ax.set(xlabel="iteration", ylabel="MAP loss per image")
+    ax.set(xlabel="iteration", ylabel="MAP loss per image", xscale="log", xlim=(1, len(losses)))
+    ax.xaxis.set_major_formatter("{x:g}")
     logarithmic(ax)
     ax.grid(alpha=0.25)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center")

@@ -3,16 +3,17 @@
     python -m studies.capacity
 
 trains it by its recipe with 2 to 32 filters in every convolution. Sixteen filters would be too few
-if 32 were much better on the test images, and too many if 8 were as good. With 16 filters it also
-trains three seeds by its recipe and by that of `--augment`, each with and without the augmentation,
-which would not be the reason for the smaller gap between training and test images if the gap were
-as small without it. Writes capacity.json and capacity.png beside this file. About 35 minutes on two
-cores.
+if 32 were much better on the test images, and too many if 8 were as good. With 16 filters it
+measures three seeds with and without augmentation, the committed models and those in
+checkpoints/seed-1 and checkpoints/seed-2, which it trains where they are not, and trains one on the
+first 1,000 training images, where the same capacity would overfit. Writes capacity.json,
+capacity.png and capacity_few.png, the loss with 1,000 images, beside this file. About 20 minutes on
+two cores.
 """
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 from matplotlib import pyplot as plt
@@ -21,29 +22,36 @@ from matplotlib.figure import Figure
 import models
 from common.dataset import Dataset
 from common.metrics import predict
-from common.plotting import COLORS, PAGE_WIDTH, logarithmic
-from common.script import fixed, print_table, run_script
+from common.plotting import COLORS, PAGE_WIDTH, logarithmic, loss_curves, save_figure
+from common.pretrained import load_or_train
+from common.script import fixed, print_table, read_options, run_script
 from common.training import RECIPES, evaluate, fit
-from studies.study import make_parser, run_all, save_results
+from studies.study import first_images, make_parser, run_all, save_results, seed_folder
 
 FILTERS = (2, 4, 8, 16, 32)
 SEEDS = (0, 1, 2)
-SETTINGS = (  # epochs, weight decay, augmentation
-    (20, 0.1, 0.0),
-    (20, 0.1, 1.0),
-    (40, 0.0, 0.0),
-    (40, 0.0, 1.0),
-)
+ALL, FEW = 60_000, 1000  # training images
+SETTINGS = [  # filters, recipe, training images, seed
+    *((filters, "classifier", ALL, 0) for filters in FILTERS if filters != models.FILTERS),
+    *((models.FILTERS, "classifier", ALL, seed) for seed in SEEDS),
+    *((models.FILTERS, "classifier_augmented", ALL, seed) for seed in SEEDS),
+    (models.FILTERS, "classifier", FEW, 0),
+]
+NAMES = ("filters", "recipe", "images", "seed")
 RESULTS = ("accuracy_train", "accuracy_test", "cross_entropy_train", "cross_entropy_test")
 
 
-def measure(data: Dataset, filters: int, setting: tuple[int, float, float], seed: int) -> dict:
-    """Train a classifier and measure it on the training images, unchanged, and the test images."""
-    changes = dict(zip(("epochs", "weight_decay", "augment"), setting, strict=True))
-    with mock.patch.object(models, "FILTERS", filters):
-        model = fit(replace(RECIPES["classifier"], **changes), data, seed).model
-    parameters = sum(p.numel() for p in model.parameters())
-    found = {"filters": filters, "parameters": parameters, **changes, "seed": seed}
+def measure(data: Dataset, filters: int, recipe: str, images: int, seed: int) -> dict:
+    """Measure a classifier on its training images, unchanged, and on the test images."""
+    data = first_images(data, images)
+    if (filters, images) == (models.FILTERS, ALL):
+        model, history = load_or_train(recipe, data, seed_folder(seed), seed=seed)
+    else:
+        with mock.patch.object(models, "FILTERS", filters):
+            state = fit(RECIPES[recipe], data, seed)
+        model, history = state.model, state.history
+    found = dict(zip(NAMES, (filters, recipe, images, seed), strict=True))
+    found["parameters"] = sum(p.numel() for p in model.parameters())
     for part, x, labels in (
         ("train", data.x_clean_train, data.labels_train),
         ("test", data.x_clean_test, data.labels_test),
@@ -52,14 +60,13 @@ def measure(data: Dataset, filters: int, setting: tuple[int, float, float], seed
         loss = evaluate(model, models.classifier_loss, x, labels)["loss"]
         found[f"accuracy_{part}"] = 100 * right.float().mean().item()
         found[f"cross_entropy_{part}"] = loss
-    return found
+    return {**found, "history": history}
 
 
 def by_filters(runs: Sequence[dict]) -> list[dict]:
-    """Return the runs by the recipe with seed 0, by the number of filters."""
-    names = ("epochs", "weight_decay", "augment", "seed")
-    chosen = [run for run in runs if tuple(run[name] for name in names) == (*SETTINGS[0], 0)]
-    return sorted(chosen, key=lambda run: run["filters"])
+    """Return the runs on all images by the recipe with seed 0, by the number of filters."""
+    chosen = [run for run in runs if (run["recipe"], run["images"]) == ("classifier", ALL)]
+    return sorted((run for run in chosen if run["seed"] == 0), key=lambda run: run["filters"])
 
 
 def filters_figure(runs: Sequence[dict]) -> Figure:
@@ -79,18 +86,19 @@ def filters_figure(runs: Sequence[dict]) -> Figure:
 
 
 def main() -> None:
-    options = make_parser(__doc__, many=True).parse_args()
-    settings = [(filters, SETTINGS[0], 0) for filters in FILTERS if filters != models.FILTERS]
-    settings += [(models.FILTERS, setting, seed) for setting in SETTINGS for seed in SEEDS]
-    runs = run_all(measure, options, settings)
+    options = read_options(make_parser(__doc__, many=True), None)
+    runs = run_all(measure, options, SETTINGS)
+    histories = [run.pop("history") for run in runs]
     groups: dict[tuple, list[dict]] = {}
-    for (filters, setting, _seed), run in zip(settings, runs, strict=True):
-        groups.setdefault((filters, *setting), []).append(run)
+    for run in runs:
+        groups.setdefault(tuple(run[name] for name in NAMES[:-1]), []).append(run)
     rows = [
         (*key, len(group), *fixed([statistics.mean(r[name] for r in group) for name in RESULTS], 4))
         for key, group in groups.items()
     ]
-    print_table(("filters", "epochs", "weight decay", "augmented", "seeds", *RESULTS), rows)
+    print_table((*NAMES[:-1], "seeds", *RESULTS), rows)
+    figure = loss_curves(histories[-1], {"loss": "cross-entropy (nats)"})
+    save_figure(figure, Path(__file__).with_name("capacity_few"))
     save_results(__file__, runs, filters_figure(by_filters(runs)))
 
 

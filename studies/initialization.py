@@ -19,7 +19,7 @@ from itertools import islice
 from common.dataset import Dataset
 from common.initialization import init_autoencoder
 from common.metrics import predict
-from common.script import print_table, run_script
+from common.script import print_table, read_options, run_script
 from common.training import RECIPES, TrainState, train
 from studies.study import make_parser, run_all, save_results, validation_split
 
@@ -55,7 +55,7 @@ def measure(data: Dataset, name: str, seed: int) -> dict:
 
 
 def main() -> None:
-    options = make_parser(__doc__, many=True).parse_args()
+    options = read_options(make_parser(__doc__, many=True), None)
     seeds = dict.fromkeys(INITIALIZATIONS, SEEDS_OF_OTHERS) | {"init_autoencoder": SEEDS}
     runs = [(name, seed) for name in INITIALIZATIONS for seed in range(seeds[name])]
     results, rows = run_all(measure, options, runs), []

@@ -2,15 +2,16 @@
 
     python -m studies.regularization
 
-trains the network of vae2 by its recipe with three seeds, once as a VAE and once as an autoencoder:
-with the reconstruction term alone, at the encoder's means (Ghosh et al., 2020, compare the same
-two). The latents of each, and those of the committed autoencoder of exercise 1, are shifted and
-scaled to mean 0 and variance 1 over the training images before anything is compared, so that a
+compares, with three seeds each, vae2 with the same network trained by the same recipe as an
+autoencoder: with the reconstruction term alone, at the encoder's means (Ghosh et al., 2020, compare
+the same two). The VAE's latents are taken as trained. Those of the control, and of the autoencoder
+of exercise 1, are shifted and scaled to mean 0 and variance 1 over the training images, so that a
 normal prior is as good for each as a scale can make it. The KL divergence and the sampling would
 not matter if the network trained without them separated the digits as well and drew as many
 recognizable images, as close to training images.
 
-Writes regularization.json and regularization.png beside this file. About 40 minutes on two cores.
+The VAEs are the committed one and those that studies.seeds trains. Writes regularization.json and
+regularization.png beside this file. About 40 minutes on two cores.
 """
 
 import statistics
@@ -27,11 +28,11 @@ from common.dataset import Dataset, load_mnist
 from common.latent import grid_points, latent_grid, nearest_label, prior_quantiles
 from common.metrics import confident_digits, predict
 from common.plotting import PAGE_WIDTH, digit_legend, latent_scatter, tile
-from common.pretrained import load_model
-from common.script import fixed, print_table, run_script
+from common.pretrained import load_model, load_or_train
+from common.script import fixed, print_table, read_options, run_script
 from common.training import RECIPES, fit
-from models import VAE, vae_loss
-from studies.study import make_parser, run_all, save_results
+from models import PIXELS, VAE
+from studies.study import make_parser, run_all, save_results, seed_folder
 
 DRAWS = 1000
 
@@ -39,17 +40,18 @@ DRAWS = 1000
 def deterministic_loss(model: VAE, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Return the reconstruction term of `vae_loss` at the means."""
     mse = F.mse_loss(model.reconstruct(x), x)
-    return {"loss": x[0].numel() / 2 * (torch.log(2 * torch.pi * mse) + 1)}
+    return {"loss": PIXELS / 2 * (torch.log(2 * torch.pi * mse) + 1)}
 
 
 SEEDS = (0, 1, 2)
-LOSSES = {"reconstruction only": deterministic_loss, "VAE": vae_loss}
+CONTROL, VAES = "reconstruction only", "VAE"
 
 
 def train_network(data: Dataset, name: str, seed: int) -> nn.Module:
-    """Train the network of vae2 by its recipe with one of `LOSSES`."""
-    recipe = replace(RECIPES["vae2"], loss=LOSSES[name])
-    return fit(recipe, data, seed).model
+    """Return a VAE, trained by the recipe of vae2 where it is not yet, or its control."""
+    if name == VAES:
+        return load_or_train("vae2", data, seed_folder(seed), seed=seed)[0].cpu()
+    return fit(replace(RECIPES["vae2"], loss=deterministic_loss), data, seed).model.cpu()
 
 
 def nearest_distance(images: Tensor, x_train: Tensor) -> Tensor:
@@ -61,13 +63,13 @@ def nearest_distance(images: Tensor, x_train: Tensor) -> Tensor:
     return (torch.cat(squared) / images[0].numel()).sqrt()
 
 
-class Standardized:
-    """A model's latents, shifted and scaled to mean 0 and variance 1 over the training images."""
+class Latents:
+    """A model's latents, as trained or shifted and scaled to mean 0 and variance 1."""
 
-    def __init__(self, model: nn.Module, data: Dataset):
+    def __init__(self, model: nn.Module, data: Dataset, normalize: bool):
         self.model = model
         h = predict(model.encode, data.x_clean_train)
-        self.mean, self.deviation = h.mean(dim=0), h.std(dim=0)
+        self.mean, self.deviation = (h.mean(dim=0), h.std(dim=0)) if normalize else (0, 1)
         self.h_train = (h - self.mean) / self.deviation
         self.h_test = self.encode(data.x_clean_test)
 
@@ -78,9 +80,8 @@ class Standardized:
         return predict(self.model.decode, self.mean + self.deviation * h)
 
 
-def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str, float]:
-    """Measure one model with standardized latents."""
-    latents = Standardized(model, data)
+def measure(latents: Latents, data: Dataset, classifier: nn.Module) -> dict[str, float]:
+    """Measure the latents of one model."""
     r = latents.decode(latents.h_test)
     right = nearest_label(latents.h_train, data.labels_train, latents.h_test) == data.labels_test
     drawn = latents.decode(torch.randn(DRAWS, 2, generator=torch.Generator().manual_seed(0)))
@@ -101,13 +102,12 @@ def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str,
     }
 
 
-def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
+def spaces_figure(models: Mapping[str, Latents], data: Dataset) -> Figure:
     """Draw for each model the images at the prior's quantiles and the latents of test images."""
     size = (PAGE_WIDTH, PAGE_WIDTH * 2 / len(models) + 0.2)
     figure, axes = plt.subplots(2, len(models), figsize=size)
     q = prior_quantiles()
-    for (top, bottom), (name, model) in zip(axes.T, models.items(), strict=True):
-        latents = Standardized(model, data)
+    for (top, bottom), (name, latents) in zip(axes.T, models.items(), strict=True):
         images = latents.decode(grid_points(q, q.flip(0)))
         top.imshow(tile(images, len(q)), cmap="gray", vmin=0, vmax=1)
         top.set(xticks=[], yticks=[])
@@ -119,15 +119,15 @@ def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
 
 
 def main() -> None:
-    options = make_parser(__doc__, many=True).parse_args()
+    options = read_options(make_parser(__doc__, many=True), None)
     data, classifier = load_mnist(options.data_dir), load_model("classifier")
-    settings = [(name, seed) for name in LOSSES for seed in SEEDS]
-    models = {"autoencoder of exercise 1": [load_model("autoencoder")]}
+    settings = [(name, seed) for name in (CONTROL, VAES) for seed in SEEDS]
+    models = {"autoencoder of exercise 1": [Latents(load_model("autoencoder"), data, True)]}
     for (name, _), model in zip(settings, run_all(train_network, options, settings), strict=True):
-        models.setdefault(name, []).append(model)
+        models.setdefault(name, []).append(Latents(model, data, normalize=name == CONTROL))
     results = {name: [measure(m, data, classifier) for m in same] for name, same in models.items()}
     real = nearest_distance(data.x_clean_test[:DRAWS], data.x_clean_train).mean().item()
-    keys, rows = list(results["VAE"][0]), []
+    keys, rows = list(results[VAES][0]), []
     for name, runs in results.items():
         means = [statistics.mean(run[key] for run in runs) for key in keys]
         rows.append((name, len(runs), *fixed(means, digits=4)))

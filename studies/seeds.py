@@ -15,25 +15,23 @@ import statistics
 import torch.nn.functional as F
 
 from common.dataset import Dataset
-from common.latent import grid_points, latent_grid, nearest_label
+from common.latent import grid_points, latent_grid, nearest_label, posterior_moments
 from common.metrics import confident_digits, denoise, image_metrics, predict
 from common.pretrained import load_model, load_or_train
-from common.script import CHECKPOINT_DIR, fixed, print_table, run_script
+from common.script import fixed, print_table, read_options, run_script
 from common.training import evaluate
 from models import vae_loss
-from studies.study import make_parser, run_all, save_results
+from studies.study import make_parser, run_all, save_results, seed_folder
 
-SEEDS = (0, 1, 2)
+SEEDS, NAMES = (0, 1, 2), ("autoencoder", "classifier", "vae2", "vae16")
 DIGITS = {"mse": 5, "dB": 2, "%": 2, "nats": 2, "grid": 1}
 
 
 def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
     """Return the results of one seed by what they are, and the VAEs' moments."""
     x, labels = data.x_clean_test, data.labels_test
-    folder = CHECKPOINT_DIR / f"seed-{seed}" if seed else CHECKPOINT_DIR
-    names, classifier = ("autoencoder", "classifier", "vae2", "vae16"), load_model("classifier")
-    trained = {name: load_or_train(name, data, folder, seed=seed) for name in names}
-    models = {name: model for name, (model, _history) in trained.items()}
+    models = {n: load_or_train(n, data, seed_folder(seed), seed=seed)[0] for n in NAMES}
+    classifier = load_model("classifier").to(x.device)
     found: dict[str, float | list[float]] = {}
     for name in ("autoencoder", "vae2", "vae16"):
         r = predict(models[name].reconstruct, x)
@@ -59,7 +57,7 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
         found[f"vae16, {name}, dB"] = metrics["psnr"]
         found[f"vae16, {name}, right digit, %"] = metrics["right_digit"]
     for name in ("vae2", "vae16"):
-        moments = trained[name][1]["before_standardization"]
+        moments = posterior_moments(models[name], x)
         found |= {f"{name}, {moment} of each unit": moments[moment] for moment in moments}
     return found
 
@@ -77,15 +75,14 @@ def summarize(results: list[dict[str, float | list[float]]]) -> list[tuple[str, 
 
 
 def main() -> None:
-    options = make_parser(__doc__, many=True).parse_args()
+    options = read_options(make_parser(__doc__, many=True), None)
     results = run_all(measure, options, [(seed,) for seed in SEEDS])
     header = ("result", "mean", *(f"seed {seed}" for seed in SEEDS))
     print_table(header, summarize(results))
     for name in ("vae2", "vae16"):
-        moments = [m for result in results for m in result[f"{name}, second_moment of each unit"]]
-        print(
-            f"{name}, second moments after the training: {min(moments):.2f} to {max(moments):.2f}"
-        )
+        for moment in ("mean", "second_moment"):
+            values = [m for result in results for m in result[f"{name}, {moment} of each unit"]]
+            print(f"{name}, {moment} of the units: {min(values):.2f} to {max(values):.2f}")
     save_results(__file__, results)
 
 

@@ -9,28 +9,37 @@ from typing import TypeVar
 import torch
 from joblib import Parallel, delayed, parallel_config
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from common.dataset import Dataset, download, load_mnist
+from common.metrics import predict
 from common.plotting import save_figure
-from common.script import DATA_DIR, ScriptError, write_json
+from common.script import CHECKPOINT_DIR, DATA_DIR, ScriptError, write_json
+from MAP_template import map_estimate, map_loss
+from models import VAE
 
 VALIDATION = 10_000  # of the training images
+FIRST_STEPS, MOST_STEPS, TOLERANCE = 50, 3200, 0.05  # of `solve`
 
 Result = TypeVar("Result")
 
 
-def make_parser(description: str, many: bool = False) -> ArgumentParser:
-    """Return a parser of the options that the studies share.
+def make_parser(description: str, device: bool = False, many: bool = False) -> ArgumentParser:
+    """Return a parser of the options that the studies share, for `read_options`.
 
     Args:
         description: the study's docstring; `--help` shows its first line.
+        device: it computes on any device.
         many: it runs `run_all`.
     """
     parser = ArgumentParser(description=description.splitlines()[0], usage="%(prog)s [options]")
-    parser.add_argument("--data-dir", type=Path, default=DATA_DIR, help="folder of MNIST")
+    add = parser.add_argument
+    add("--data-dir", type=Path, default=DATA_DIR, help="folder of MNIST")
+    if device or many:
+        add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda, or cpu")
     if many:
         help = "of a Dask scheduler, whose workers do the work; default: the cores of this machine"
-        parser.add_argument("--cluster", metavar="ADDRESS", help=help)
+        add("--cluster", metavar="ADDRESS", help=help)
     return parser
 
 
@@ -39,11 +48,13 @@ def run_all(
 ) -> list[Result]:
     """Return the results of `work(data, *s)` for every `s` of `settings`, in their order.
 
-    `data` is MNIST. Each core of this machine, or each worker of the cluster, takes one at a time.
+    `data` is MNIST, on `options.device`. Each core of this machine, or each worker of the cluster,
+    takes one at a time.
     Raise a ScriptError if the workers of the cluster have more than one thread.
     """
     download(options.data_dir)
-    tasks = [delayed(on_one_thread)(work, options.data_dir, s) for s in settings]
+    where = options.data_dir, options.device
+    tasks = [delayed(on_one_thread)(work, *where, s) for s in settings]
     if not options.cluster:
         return Parallel(n_jobs=-1, verbose=10)(tasks)
     try:
@@ -59,11 +70,18 @@ def run_all(
         return Parallel(verbose=10)(tasks)
 
 
-def on_one_thread(work: Callable[..., Result], data_dir: Path, setting: tuple) -> Result:
+def on_one_thread(
+    work: Callable[..., Result], data_dir: Path, device: str, setting: tuple
+) -> Result:
     """Return `work(data, *setting)`, with the data loaded where it is called."""
     torch.set_num_threads(1)
-    data: Dataset = load_mnist(data_dir)
+    data: Dataset = load_mnist(data_dir, device=device)
     return work(data, *setting)
+
+
+def seed_folder(seed: int) -> Path:
+    """Return the folder of the models that were trained with a seed; the committed ones have 0."""
+    return CHECKPOINT_DIR / f"seed-{seed}" if seed else CHECKPOINT_DIR
 
 
 def first_images(data: Dataset, count: int) -> Dataset:
@@ -86,6 +104,27 @@ def validation_split(data: Dataset) -> Dataset:
         "labels_test": data.labels_train[-VALIDATION:],
     }
     return replace(data, read=tensors.__getitem__)
+
+
+def solve(vae: VAE, x_noisy: Tensor, z_init: Tensor, beta: float) -> dict:
+    """Solve equation (.4) by `map_estimate` in as many steps as it needs.
+
+    The steps are doubled until twice as many lower the loss of no image by more than `TOLERANCE`.
+    Return the latents `z` `(N, latent_size)`, their `losses` `(N,)`, the `steps`, and how many
+    images are still `unconverged` after `MOST_STEPS`.
+    """
+
+    def run(steps: int) -> tuple[Tensor, Tensor]:
+        z, *_ = map_estimate(vae.decode, x_noisy, z_init.shape[1], beta, z_init, iterations=steps)
+        return z, map_loss(x_noisy, predict(vae.decode, z), z, beta)
+
+    steps, (z, losses) = FIRST_STEPS, run(FIRST_STEPS)
+    while True:
+        z_longer, losses_longer = run(2 * steps)
+        unconverged = (losses - losses_longer > TOLERANCE).sum().item()
+        if not unconverged or steps == MOST_STEPS:
+            return {"z": z, "losses": losses, "steps": steps, "unconverged": unconverged}
+        steps, z, losses = 2 * steps, z_longer, losses_longer
 
 
 def save_results(study: str, results: Mapping | Sequence, figure: Figure | None = None) -> None:

@@ -55,7 +55,7 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser):
+def page(browser, committed_checkpoints):
     """The committed page, newly opened in a window of desktop size."""
     browser.set_window_size(1200, 900)
     browser.get(PAGE.as_uri())

@@ -43,7 +43,7 @@ def test_the_report_is_set_as_a_pdf_that_is_the_same_every_time(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory, committed_checkpoints):
     """A folder with `figures/` and `studies/`, the numbers made up and the figures empty."""
     tmp_path = tmp_path_factory.mktemp("root")
     for path in [*ROOT.glob("figures/**/*"), *ROOT.glob("studies/*")]:
@@ -162,6 +162,7 @@ def test_code_is_taken_by_name_without_its_docstring():
         code("ex3_knn.py", "main", "no such part")
 
 
+@pytest.mark.usefixtures("committed_checkpoints")
 def test_the_committed_report_is_the_one_that_is_built_now():
     built, committed = (
         NUMBER.split(text)

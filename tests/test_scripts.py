@@ -85,7 +85,7 @@ SCRIPTS = [
             "noise",
             "beta",
             "kl_per_unit",
-            "before_standardization",
+            "moments",
             "iterations",
             "last_map_loss_of_examples",
             "last_map_loss_from_zero",
@@ -116,6 +116,7 @@ def quick_map(monkeypatch):
     """Make the MAP estimates of exercise 8 quick and rough."""
     ex8 = importlib.import_module("ex8_map_denoise")
     monkeypatch.setattr(ex8, "FIRST", 20)
+    monkeypatch.setattr(ex8, "ITERATIONS", 3)
     rough = partial(ex8.map_estimate, iterations=3)
     monkeypatch.setattr("common.metrics.map_estimate", rough)
 

@@ -6,6 +6,7 @@ import statistics
 from inspect import signature
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,76 +16,69 @@ import models
 from common.dataset import NOISE
 from common.script import ScriptError, fixed
 from common.training import RECIPES
-from MAP_template import map_estimate
+from MAP_template import linear_solution, map_estimate
 from studies import (
+    balance,
     bench,
-    beta,
     capacity,
     error_split,
     initialization,
-    kl_weights,
+    map_minima,
     regularization,
     seeds,
     study,
 )
-from studies.map_solvers import RowwiseLBFGS
 
 ROOT = Path(__file__).resolve().parent.parent
+of_committed_models = pytest.mark.usefixtures("committed_checkpoints")
 
 
 def numbers(name):
     return json.loads((ROOT / f"{name}.json").read_text())
 
 
+@of_committed_models
 def test_the_runs_of_the_capacity_study_begin_with_the_committed_models():
     runs = numbers("studies/capacity")
-    names = ("filters", "epochs", "weight_decay", "augment", "seed")
-    found = {tuple(run[name] for name in names): run for run in runs}
-    recipe = capacity.SETTINGS[0]
-    assert set(found) == {
-        *((filters, *recipe, 0) for filters in capacity.FILTERS),
-        *((models.FILTERS, *s, seed) for s in capacity.SETTINGS for seed in capacity.SEEDS),
-    }
+    found = {tuple(run[name] for name in capacity.NAMES): run for run in runs}
+    assert list(found) == capacity.SETTINGS
     assert [run["filters"] for run in capacity.by_filters(runs)] == list(capacity.FILTERS)
     for name, json_name in (("classifier", "ex4"), ("classifier_augmented", "ex4_augmented")):
-        recipe, test = RECIPES[name], numbers(f"figures/{json_name}")["test"]
-        run = found[models.FILTERS, recipe.epochs, recipe.weight_decay, recipe.augment, 0]
+        test = numbers(f"figures/{json_name}")["test"]
+        run = found[models.FILTERS, name, capacity.ALL, 0]
         assert run["accuracy_test"] == pytest.approx(test["accuracy"], abs=0.031)
         assert run["cross_entropy_test"] == pytest.approx(test["cross_entropy"], rel=1e-3)
 
 
-def test_the_weights_of_the_kl_divergence():
-    found = numbers("studies/kl_weights")
-    names = (*kl_weights.NAMES, "seed")
-    settings = [tuple(run[name] for name in names) for run in found["runs"]]
-    assert settings == [(*s, seed) for s in kl_weights.SETTINGS for seed in kl_weights.SEEDS]
-    for row, mean in zip(found["means"], kl_weights.average(found["runs"]), strict=True):
-        assert row == pytest.approx(mean, rel=1e-4)
-    recipe = (60_000, RECIPES["vae2"].epochs, RECIPES["vae2"].weight_decay, 1.0, 0)
-    committed, run = numbers("figures/ex7")["VAE"], found["runs"][settings.index(recipe)]
-    for name in ("mse", "kl", "knn_accuracy"):
-        assert run[name] == pytest.approx(committed[name], rel=1e-3), name
+@of_committed_models
+def test_the_pixels_of_the_recipes_are_those_that_the_balance_study_chose():
+    runs = numbers("studies/balance")
+    settings = [(run["name"], run["pixels"]) for run in runs]
+    assert settings == list(product(balance.NAMES, balance.PIXELS))
+    assert balance.choose(runs) == models.PIXELS
+    readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
+    for row in balance.rows(runs):
+        assert re.search(r" *\| *".join(map(re.escape, map(str, row))), readme), row
 
 
+def test_a_residual_has_as_many_effective_dimensions_as_it_has_independent_pixels():
+    torch.manual_seed(0)
+    residual = torch.randn(20_000, 3).repeat(1, 4)
+    for dimensions in balance.effective_dimensions(residual):
+        assert dimensions == pytest.approx(3, rel=0.01)
+
+
+@of_committed_models
 def test_the_regularization_is_compared_with_the_committed_models():
     found, ex7 = numbers("studies/regularization")["models"], numbers("figures/ex7")
     for name, of_ex7 in (("autoencoder of exercise 1", "autoencoder"), ("VAE", "VAE")):
         for key in ("mse", "knn_accuracy"):
             assert found[name][0][key] == pytest.approx(ex7[of_ex7][key], rel=2e-3), (name, key)
-    assert {len(found[name]) for name in regularization.LOSSES} == {len(regularization.SEEDS)}
+    names = (regularization.CONTROL, regularization.VAES)
+    assert {len(found[name]) for name in names} == {len(regularization.SEEDS)}
 
 
-def test_the_latent_sizes_are_those_of_the_committed_models():
-    found = numbers("studies/latent_size")
-    ex8, first = numbers("figures/ex8")["test"], numbers("figures/ex8")["first"]
-    mse = found["2 latents, recipe of vae2"]["mse"]
-    assert mse == pytest.approx(numbers("figures/ex7")["VAE"]["mse"], rel=1e-3)
-    ours = found["16 latents, recipe of vae16"]
-    assert ours["mse"] == pytest.approx(ex8["clean input"]["mse"], rel=1e-3)
-    for name in ("bottleneck", "MAP"):
-        assert ours[name] == pytest.approx(first[name]["psnr"], abs=0.03)
-
-
+@of_committed_models
 def test_the_initializations():
     found = numbers("studies/initialization")
     expected = {"init_autoencoder": initialization.SEEDS}
@@ -94,6 +88,7 @@ def test_the_initializations():
     assert all(run["active"] == 2 for run in found if run["initialization"] == "init_autoencoder")
 
 
+@of_committed_models
 def test_the_error_split_is_of_the_committed_model():
     found, of_ex8 = numbers("studies/error_split"), numbers("figures/ex8")["first"]
     levels = {level["noise"]: level for level in found["levels"]}
@@ -102,15 +97,38 @@ def test_the_error_split_is_of_the_committed_model():
         assert levels[NOISE]["psnr"][name] == pytest.approx(of_ex8[name]["psnr"], abs=0.03)
 
 
-def test_the_weights_of_the_prior_are_of_the_committed_model():
-    found, of_ex8 = numbers("studies/beta"), numbers("figures/ex8")["first"]
-    assert found["factors"] == pytest.approx(beta.FACTORS, rel=1e-4)
-    sweeps = {(sweep["noise"], sweep["start"]): sweep["psnr"] for sweep in found["sweeps"]}
-    assert set(sweeps) == set(product(beta.NOISE_LEVELS, beta.STARTS))
-    at_noise_variance = sweeps[NOISE, "encoder"][beta.FACTORS.index(1.0)]
-    assert at_noise_variance == pytest.approx(of_ex8["MAP"]["psnr"], abs=0.03)
+@of_committed_models
+def test_the_starts_and_weights_of_the_map_estimate_are_converged():
+    found = numbers("studies/map_minima")
+    assert [run["start"] for run in found["starts"]] == list(map_minima.STARTS)
+    settings = [(run["noise"], run["start"], run["factor"]) for run in found["weights"]]
+    expected = product(map_minima.NOISE_LEVELS, ("encoder", "zero"), map_minima.FACTORS)
+    for setting, (*noise_and_start, factor) in zip(settings, expected, strict=True):
+        assert setting[:2] == tuple(noise_and_start)
+        assert setting[2] == pytest.approx(factor, rel=1e-4)
+    settings = [(run["noise"], run["weight"]) for run in found["weak noise"]]
+    assert settings == list(product(map_minima.WEAK_NOISE, map_minima.WEIGHTS))
+    encoder, *others = found["starts"]
+    assert encoder["same"] == map_minima.IMAGES
+    for run in others:
+        assert run["same"] + run["lower"] + run["higher"] <= map_minima.IMAGES
 
 
+def test_an_estimate_is_solved_until_twice_as_many_steps_change_nothing():
+    torch.manual_seed(0)
+    decoder = nn.Linear(3, 20)
+    x_noisy, z_init = torch.randn(5, 20), torch.zeros(5, 3)
+    found = study.solve(SimpleNamespace(decode=decoder), x_noisy, z_init, 0.1)
+    assert found["unconverged"] == 0
+    torch.testing.assert_close(
+        found["z"], linear_solution(decoder, x_noisy, 0.1), atol=0.05, rtol=0.05
+    )
+    far = study.solve(SimpleNamespace(decode=decoder), x_noisy, z_init + 100, 0.1)
+    assert far["steps"] > found["steps"]
+    assert (far["losses"] - found["losses"]).max() < 2 * study.TOLERANCE
+
+
+@of_committed_models
 def test_the_first_seed_is_that_of_the_committed_models():
     found = numbers("studies/seeds")
     assert len(found) == len(seeds.SEEDS)
@@ -130,6 +148,7 @@ def test_the_first_seed_is_that_of_the_committed_models():
         assert found[0][name] == pytest.approx(value, rel=1e-3), name
 
 
+@of_committed_models
 def test_the_estimates_of_all_test_images_are_of_the_committed_model():
     """The bottleneck, which both files have, changes with every weight of the VAE."""
     found, ex8 = numbers("figures/ex8_test_set"), numbers("figures/ex8")
@@ -139,6 +158,7 @@ def test_the_estimates_of_all_test_images_are_of_the_committed_model():
         assert found["test"][name] == pytest.approx(of_ex8, rel=1e-3)
 
 
+@of_committed_models
 def test_the_timings_are_of_every_script_and_recipe(capsys):
     found = numbers("studies/results")
     assert list(found["scripts"]) == bench.SCRIPTS
@@ -201,27 +221,7 @@ def test_a_validation_split_has_no_test_image(few_digits, monkeypatch):
     assert torch.equal(study.first_images(few_digits, 7).labels_train, few_digits.labels_train[:7])
 
 
-def test_rows_of_very_different_curvature_are_solved_in_as_many_steps():
-    z = nn.Parameter(torch.full((4, 3), 5.0))
-    scale = torch.tensor([0.01, 1.0, 100.0, 1e4])[:, None] * torch.tensor([1.0, 2.0, 5.0])
-    optimizer = RowwiseLBFGS(z)
-    for _ in range(30):
-        losses = (scale * (z - 1) ** 2).sum(dim=1) + (z - 1).pow(4).sum(dim=1)
-        optimizer.zero_grad()
-        losses.sum().backward()
-        optimizer.step(losses.detach())
-    torch.testing.assert_close(optimizer.best, torch.ones(4, 3), atol=0.1, rtol=0)
-    assert (optimizer.lowest < 1e-3).all()
-
-
-def test_the_readme_quotes_the_solvers():
-    readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
-    for row in numbers("studies/map_solvers"):
-        measured = f"{row['loss']:.3f} | {row['psnr']:.2f} | {row['seconds']:.1f}"
-        cells = (row["solver"], row["start"], *measured.split(" | "))
-        assert re.search(r" *\| *".join(map(re.escape, cells)), readme), cells
-
-
+@of_committed_models
 def test_the_readmes_quote_the_seeds():
     found = numbers("studies/seeds")
     readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
