@@ -22,9 +22,9 @@ def map_estimate(
     latent_size: int,
     beta: float,
     z_init: Tensor | None = None,
-    iterations: int = 50,
+    iterations: int = 200,
     lr: float = 0.2,
-    anneal: bool = True,
+    betas: tuple[float, float] = (0.9, 0.999),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Minimize equation (.4) over the latents of a batch of images.
 
@@ -39,8 +39,8 @@ def map_estimate(
         beta: weight of the prior.
         z_init: start, `(N, latent_size)`; None starts at zero, the prior's mean.
         iterations: number of Adam steps.
-        lr: learning rate of Adam.
-        anneal: decrease the learning rate to zero along a cosine.
+        lr: learning rate of Adam; it falls to zero along a cosine.
+        betas: how much Adam keeps of the average of the gradient and of its square.
 
     Returns:
         `z_estimate` `(N, latent_size)`, `x_estimate` = decoder(z_estimate), and the loss of each
@@ -49,8 +49,8 @@ def map_estimate(
     if z_init is None:
         z_init = x_noisy.new_zeros(len(x_noisy), latent_size)
     z_estimate = nn.Parameter(z_init.detach().clone())
-    optimizer = torch.optim.Adam([z_estimate], lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations) if anneal else None
+    optimizer = torch.optim.Adam([z_estimate], lr=lr, betas=betas)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     losses = []
     for _ in range(iterations):
         loss = map_loss(x_noisy, decoder(z_estimate), z_estimate, beta)
@@ -58,8 +58,7 @@ def map_estimate(
         optimizer.zero_grad()
         loss.sum().backward(inputs=[z_estimate])
         optimizer.step()
-        if schedule:
-            schedule.step()
+        schedule.step()
     z_estimate = z_estimate.detach()
     with torch.no_grad():
         return z_estimate, decoder(z_estimate), torch.stack(losses)

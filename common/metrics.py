@@ -15,6 +15,9 @@ from models import VAE
 
 BATCH_SIZE = 500
 CONFIDENT = 0.9  # the probability above which the classifier counts as confident
+# For `map_estimate` from the encoder's mean; compared: nearer to the converged loss than 50 steps
+# with the default momentum.
+FEW_STEPS = {"iterations": 40, "lr": 0.3, "betas": (0.7, 0.9)}
 
 
 @torch.no_grad()
@@ -110,7 +113,9 @@ def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     x_estimates, losses = [], []
     for x in tqdm(x_noisy.split(BATCH_SIZE), "MAP", leave=False, delay=2, disable=None):
         z_init = predict(vae.encode, x)
-        _, x_estimate, loss = map_estimate(vae.decode, x, z_init.shape[1], beta, z_init)
+        _, x_estimate, loss = map_estimate(
+            vae.decode, x, z_init.shape[1], beta, z_init, **FEW_STEPS
+        )
         x_estimates.append(x_estimate)
         losses.append(loss)
     return torch.cat(x_estimates), torch.cat(losses, dim=1)

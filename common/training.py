@@ -49,7 +49,7 @@ RECIPES = {
         epochs=20,  # not compared at this weight decay
         batch_size=32,  # compared: lower error than 64
         lr=4e-3,  # not compared at this batch size
-        weight_decay=0.02,  # compared: lower error than 0.01 and 0.1
+        weight_decay=0.02,  # compared: lower error than 0.01, 0.06 and 0.1, which resist noise better
     ),
     "classifier": Recipe(
         model=models.Classifier,

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common.dataset import Dataset, load_data
-from common.metrics import predict, psnr
+from common.metrics import FEW_STEPS, predict, psnr
 from common.plotting import DIGIT_COLORS
 from common.pretrained import load_or_train
 from common.script import PROJECT, make_parser, read_options, run_script, write_file
@@ -84,7 +84,9 @@ def export_denoising(vae: VAE, data: Dataset) -> dict:
         return x
 
     z_init = predict(vae.encode, x_noisy)
-    z_estimate, x_estimate, losses = map_estimate(decode, x_noisy, z_init.shape[1], beta, z_init)
+    z_estimate, x_estimate, losses = map_estimate(
+        decode, x_noisy, z_init.shape[1], beta, z_init, **FEW_STEPS
+    )
     assert len(images) == len(losses) + 1, "map_estimate decodes once per iteration and at the end"
     losses = torch.cat([losses, map_loss(x_noisy, x_estimate, z_estimate, beta)[None]])
     estimates = torch.stack(images)  # one more than iterations: the last is x_estimate

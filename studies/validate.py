@@ -19,7 +19,7 @@ from common.training import RECIPES, evaluate, fit
 from models import VAE, Classifier, vae_loss
 from studies.study import make_parser, validation_split
 
-DENOISED = 1000  # the VAEs denoise this many of the validation images
+DENOISED = 1000  # of the validation images, with noise
 
 
 def straight_vae(latent_size: int) -> VAE:
@@ -38,21 +38,21 @@ def measure(model: nn.Module, split: Dataset) -> dict[str, float]:
         return {"accuracy": 100 * right.float().mean().item()}
     h, h_train = predict(model.encode, x), predict(model.encode, split.x_clean_train)
     right = nearest_label(h_train, split.labels_train, h) == labels
+    few, few_noisy = x[:DENOISED], split.x_noisy_test[:DENOISED]
     found = {
         "mse": F.mse_loss(predict(model.decode, h), x).item(),
         "knn_accuracy": 100 * right.float().mean().item(),
+        "bottleneck": psnr(predict(model.reconstruct, few_noisy), few),
     }
     if isinstance(model, VAE):
         moments = posterior_moments(model, x)
-        x, x_noisy = x[:DENOISED], split.x_noisy_test[:DENOISED]
-        x_estimate, _losses = denoise(model, x_noisy, split.noise**2)
+        x_estimate, _losses = denoise(model, few_noisy, split.noise**2)
         found |= {
-            "kl": evaluate(model, vae_loss, split.x_clean_test, labels)["kl"],
+            "MAP": psnr(x_estimate, few),
+            "kl": evaluate(model, vae_loss, x, labels)["kl"],
             "largest_mean": max(map(abs, moments["mean"])),
             "smallest_second_moment": min(moments["second_moment"]),
             "largest_second_moment": max(moments["second_moment"]),
-            "bottleneck": psnr(predict(model.reconstruct, x_noisy), x),
-            "MAP": psnr(x_estimate, x),
         }
     return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import script
+from common import metrics, script
 from common.plotting import plt
 from common.pretrained import load_checkpoint
 from common.script import run_script
@@ -116,9 +116,8 @@ def quick_map(monkeypatch):
     """Make the MAP estimates of exercise 8 quick and rough."""
     ex8 = importlib.import_module("ex8_map_denoise")
     monkeypatch.setattr(ex8, "FIRST", 20)
-    monkeypatch.setattr(ex8, "ITERATIONS", 3)
-    rough = partial(ex8.map_estimate, iterations=3)
-    monkeypatch.setattr("common.metrics.map_estimate", rough)
+    monkeypatch.setattr(ex8, "map_estimate", partial(ex8.map_estimate, iterations=3))
+    monkeypatch.setitem(metrics.FEW_STEPS, "iterations", 3)
 
 
 @pytest.mark.parametrize(("script", "own", "figures", "keys"), SCRIPTS)
