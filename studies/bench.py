@@ -160,7 +160,7 @@ def our_epoch(data: Dataset, name: str) -> float:
 
 def two_at_a_time(options: Namespace, name: str) -> float:
     """Return the seconds of our epoch over few images, beside another on the other core."""
-    work = delayed(on_one_thread)(few_images_epoch, options.data_dir, (name,))
+    work = delayed(on_one_thread)(few_images_epoch, options.data_dir, "cpu", (name,))
     return max(Parallel(n_jobs=2)([work, work]))
 
 

@@ -14,7 +14,7 @@ it needs: they are doubled until twice as many lower the loss of no image by mor
 - Weak noise, where the decoder's own error is not small beside it: beta = s2, s2 + MSE, as if that
   error were white noise, and s2 + (1024 / N) MSE, as the training weights it.
 
-Writes map_minima.json and map_minima.png beside this file. About two hours on two cores.
+Writes map_minima.json and map_minima.png beside this file. About three hours on two cores.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ not matter if the network trained without them separated the digits as well and 
 recognizable images, as close to training images.
 
 The VAEs are the committed one and those that studies.seeds trains. Writes regularization.json and
-regularization.png beside this file. About 40 minutes on two cores.
+regularization.png beside this file. About an hour on two cores.
 """
 
 import statistics
@@ -34,17 +34,14 @@ from common.training import RECIPES, fit
 from models import PIXELS, VAE
 from studies.study import make_parser, run_all, save_results, seed_folder
 
-DRAWS = 1000
+DRAWS, SEEDS = 1000, (0, 1, 2)
+CONTROL, VAES = "reconstruction only", "VAE"
 
 
 def deterministic_loss(model: VAE, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Return the reconstruction term of `vae_loss` at the means."""
     mse = F.mse_loss(model.reconstruct(x), x)
     return {"loss": PIXELS / 2 * (torch.log(2 * torch.pi * mse) + 1)}
-
-
-SEEDS = (0, 1, 2)
-CONTROL, VAES = "reconstruction only", "VAE"
 
 
 def train_network(data: Dataset, name: str, seed: int) -> nn.Module:

@@ -6,8 +6,8 @@ trains the autoencoder, the classifier and both VAEs by their recipes with seeds
 checkpoints/seed-1 and checkpoints/seed-2 do not hold them, measures them and the committed models,
 whose seed is 0, on all test images, and writes seeds.json beside this file. The classifier that
 reads denoised and decoded images is the committed one. The models can also be trained beforehand,
-for instance by `python ex7_vae.py --seed 1`: two at a time, on one thread each, they take two hours
-on two cores.
+for instance by `python ex7_vae.py --seed 1`: two at a time, on one thread each, they take an hour
+and a half on two cores.
 """
 
 import statistics
