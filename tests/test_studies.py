@@ -172,6 +172,10 @@ def test_the_courses_loops_train_every_model(few_digits):
         assert not all(map(torch.equal, before, model.parameters())), name
 
 
+def test_our_epochs_are_timed_two_at_a_time(data_dir):
+    assert bench.two_at_a_time(SimpleNamespace(data_dir=data_dir), "classifier") > 0
+
+
 def first_pixels(data, count):
     """Return something of the data; what a worker does."""
     return data.x_clean_test[:count].sum().item(), torch.get_num_threads()
