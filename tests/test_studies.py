@@ -60,6 +60,16 @@ def test_the_pixels_of_the_recipes_are_those_that_the_balance_study_chose():
         assert re.search(r" *\| *".join(map(re.escape, map(str, row))), readme), row
 
 
+def test_a_single_moment_too_far_from_the_prior_rules_out_its_pixels():
+    good = {"largest_mean": 0.2, "smallest_second_moment": 0.7, "largest_second_moment": 1.4}
+    far = {"largest_mean": 0.3, "smallest_second_moment": 0.6, "largest_second_moment": 1.5}
+    for name, value in far.items():
+        runs = [{"pixels": 200, **good}, {"pixels": 200, **good, name: value}]
+        assert balance.choose([*runs, {"pixels": 100, **good}, {"pixels": 50, **good}]) == 100
+        runs += [{"pixels": pixels, **good, name: value} for pixels in (100, 50)]
+        assert balance.choose(runs) is None
+
+
 def test_a_residual_has_as_many_effective_dimensions_as_it_has_independent_pixels():
     torch.manual_seed(0)
     residual = torch.randn(20_000, 3).repeat(1, 4)

@@ -7,6 +7,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 import models
 from common.initialization import init_vae
+from common.latent import posterior_moments
 from common.training import RECIPES
 from models import VAE, reparameterize, vae_loss, warp
 
@@ -131,6 +132,20 @@ def test_an_image_is_warped_by_its_displacement():
     warped = warp(image, right)
     torch.testing.assert_close(warped[..., :29], image[..., 3:], atol=1e-5, rtol=0)
     assert (warped[..., 29:].abs() < 1e-5).all()  # nothing is outside
+
+
+def test_the_moments_are_those_of_samples(digits):
+    torch.manual_seed(0)
+    vae, x = VAE(3), digits.x_clean_train[:200]
+    init_vae(vae, x)
+    with torch.no_grad():
+        vae.encoder.layers[-1].bias[:3] += torch.tensor([1.0, -0.5, 0.0])
+        samples = torch.cat([vae.encoder(x)[2] for _ in range(100)])
+    moments = {name: torch.tensor(values) for name, values in posterior_moments(vae, x).items()}
+    torch.testing.assert_close(moments["mean"], samples.mean(dim=0), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        moments["second_moment"], (samples**2).mean(dim=0), atol=0.03, rtol=0
+    )
 
 
 def test_every_weight_learns_from_the_first_step(digits):
