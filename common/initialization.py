@@ -62,8 +62,8 @@ def init_vae(model: VAE, x: Tensor) -> None:
 
     The means start with the prior's spread and the standard deviations at about a third of that, so
     that the latent carries information from the first step on. From PyTorch's default
-    initialization the VAE ignores its latent: the KL divergence falls to 0 and stays there. No
-    image is warped at first.
+    initialization the VAE learns, too, but more slowly in the first epochs. No image is warped at
+    first.
     """
     encoder, decoder = model.encoder.layers, model.decoder
     ones = torch.ones(encoder[-1].out_features // 2)

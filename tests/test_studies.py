@@ -1,6 +1,7 @@
 """The studies' numbers were measured with the settings that the code has now."""
 
 import json
+import math
 import re
 import statistics
 from itertools import product
@@ -24,6 +25,7 @@ from studies import (
     error_split,
     initialization,
     map_minima,
+    regularization,
     seeds,
     study,
 )
@@ -85,6 +87,33 @@ def test_the_initializations():
         seeds = [run["seed"] for run in found if run["initialization"] == name]
         assert seeds == list(range(expected.get(name, initialization.SEEDS_OF_OTHERS))), name
     assert all(run["active"] == 2 for run in found if run["initialization"] == "init_autoencoder")
+
+
+@of_committed_models
+def test_the_regularization_study_is_of_the_committed_models():
+    found = numbers("studies/regularization")
+    ex7 = numbers("figures/ex7")
+    for name in regularization.MODELS:
+        first, *others = found["models"][name]
+        assert len(others) == len(regularization.SEEDS) - 1
+        if name != regularization.CONTROL:
+            for key in ("mse", "knn_accuracy"):
+                assert first[key] == pytest.approx(ex7[name][key], rel=1e-3), (name, key)
+    for parts in found["kl"]:
+        assert parts["mutual_information"] + parts["aggregate_kl"] == pytest.approx(
+            parts["kl"], rel=0.02
+        )
+
+
+def test_the_kl_divergence_is_split_into_what_is_known_of_a_few_posteriors():
+    """Of four posteriors far apart the mutual information is ln 4; the rest is the aggregate's."""
+    mean = torch.tensor([[9.0, 9.0], [9.0, -9.0], [-9.0, 9.0], [-9.0, -9.0]]).repeat(500, 1)
+    log_std = torch.full_like(mean, -1.0)
+    encoder = SimpleNamespace(posterior=lambda x: (x, log_std[: len(x)]))
+    vae = SimpleNamespace(encode=lambda x: x, encoder=encoder)
+    parts = regularization.split_kl(vae, mean)
+    assert parts["mutual_information"] == pytest.approx(math.log(4), abs=0.02)
+    assert parts["aggregate_kl"] == pytest.approx(parts["kl"] - math.log(4), rel=0.01)
 
 
 @of_committed_models
