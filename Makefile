@@ -75,6 +75,8 @@ test: .venv/installed-dev
 	DATA_DIR="$(DATA_DIR)" .venv/bin/pytest $(OPTIONS)
 
 .venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	{ echo "$(PYTHON) is older than Python 3.10; give another, as in make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet -r requirements.txt
 	@touch $@

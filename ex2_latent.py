@@ -8,21 +8,19 @@ import torch
 from common.dataset import load_data
 from common.latent import separation
 from common.metrics import predict
-from common.plotting import latent_figure, save_figure
+from common.plotting import latent_figure, write_results
 from common.pretrained import load_or_train
-from common.script import fixed, make_parser, print_table, read_options, run_script, write_json
+from common.script import fixed, format_table, make_parser, read_options, run_script
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
     data = load_data(options)
-    figures = options.figures_dir
-    autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir)
+    autoencoder, _ = load_or_train("autoencoder", data, *options.folders)
 
     # (a) The latent of every test image is a point in the plane.
     h = predict(autoencoder.encode, data.x_clean_test)
-    figure = latent_figure(h, data.labels_test)
-    save_figure(figure, figures / "ex2_latent")
+    figures = {"ex2_latent": latent_figure(h, data.labels_test)}
 
     # (b) How well the digits separate, and how much their mean images differ.
     share = separation(h, data.labels_test).tolist()
@@ -40,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
         (digit, *fixed((share[digit], *clipped[digit]), digits=1, factor=100))
         for digit in range(10)
     ]
-    rows.append(("mean", *fixed((sum(share) / 10, *clipped_all), digits=1, factor=100)))
-    print_table(("digit", "neighbors alike (%)", "h1 clipped (%)", "h2 clipped (%)"), rows)
+    rows.append(("all", *fixed((sum(share) / 10, *clipped_all), digits=1, factor=100)))
+    header = ("digit", "neighbors of the same digit (%)", "h1 is 0 (%)", "h2 is 0 (%)")
     numbers = {
         "same_label_share_of_10_neighbors": share,
         "mean_squared_difference_of_mean_images": differences.tolist(),
@@ -49,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         "clipped_share_per_digit": clipped,
         "clipped_share": clipped_all,
     }
-    write_json(figures / "ex2.json", numbers)
+    write_results(options.figures_dir, figures, {"ex2": numbers}, format_table(header, rows))
 
 
 if __name__ == "__main__":

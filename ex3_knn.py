@@ -8,9 +8,9 @@ import torch
 from common.dataset import load_data
 from common.latent import nearest_label
 from common.metrics import accuracies, confusion_matrix, predict
-from common.plotting import accuracy_bars, confusion_figure, save_figure
+from common.plotting import accuracy_bars, confusion_figure, write_results
 from common.pretrained import load_or_train
-from common.script import fixed, make_parser, print_table, read_options, run_script, write_json
+from common.script import fixed, format_table, make_parser, read_options, run_script
 
 FIRST = 1000  # the exercise has 1000 test images; MNIST has 10,000
 
@@ -18,9 +18,8 @@ FIRST = 1000  # the exercise has 1000 test images; MNIST has 10,000
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
     data = load_data(options)
-    figures = options.figures_dir
     labels_train, labels_test = data.labels_train, data.labels_test
-    autoencoder, _ = load_or_train("autoencoder", data, options.checkpoint_dir)
+    autoencoder, _ = load_or_train("autoencoder", data, *options.folders)
 
     # (a) A test image gets the label of the training image nearest to it in the latent space.
     h_train = predict(autoencoder.encode, data.x_clean_train)
@@ -43,26 +42,24 @@ def main(argv: list[str] | None = None) -> None:
             "correct_by_chance_per_digit": (confusion.sum(dim=1) * frequency).tolist(),
             "correct_by_chance": frequency[labels].sum().item(),
         }
-    figure = confusion_figure(confusion_matrix(labels_test, predicted))
-    save_figure(figure, figures / "ex3_confusion")
     bars = {
-        "all test images": numbers["all"]["accuracy_per_digit"],
-        f"first {numbers['first']['images']:,} test images": numbers["first"]["accuracy_per_digit"],
+        "all test images": numbers["all"],
+        f"first {numbers['first']['images']:,} test images": numbers["first"],
     }
-    save_figure(accuracy_bars(bars, chance=10), figures / "ex3_accuracy")
-
-    columns = numbers.values()
+    accuracy = {name: n["accuracy_per_digit"] for name, n in bars.items()}
+    figures = {
+        "ex3_confusion": confusion_figure(confusion_matrix(labels_test, predicted)),
+        "ex3_accuracy": accuracy_bars(accuracy, chance=10),
+    }
+    rows = [(digit, *fixed([values[digit] for values in accuracy.values()])) for digit in range(10)]
+    rows.append(("all", *fixed([n["accuracy"] for n in bars.values()])))
+    tables = [format_table(("digit, correct (%)", *bars), rows)]
     rows = [
-        (f"digit {digit}", *fixed([n["accuracy_per_digit"][digit] for n in columns]))
-        for digit in range(10)
+        (name, f"{n['images']:,}", f"{n['correct']:,}", f"{n['correct_by_chance']:,.0f}")
+        for name, n in bars.items()
     ]
-    rows += [
-        ("all", *fixed([n["accuracy"] for n in columns])),
-        ("images correct", *(n["correct"] for n in columns)),
-        ("expected by chance", *fixed([n["correct_by_chance"] for n in columns], digits=0)),
-    ]
-    print_table(("correct (%)", *bars), rows)
-    write_json(figures / "ex3.json", numbers)
+    tables.append(format_table(("", "images", "correct", "correct by chance"), rows))
+    write_results(options.figures_dir, figures, {"ex3": numbers}, *tables)
 
 
 if __name__ == "__main__":

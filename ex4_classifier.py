@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from common.dataset import load_data
 from common.metrics import accuracies, confusion_matrix, predict
-from common.plotting import confusion_figure, loss_curves, save_figure
-from common.pretrained import load_or_train
-from common.script import fixed, make_parser, print_table, read_options, run_script, write_json
+from common.plotting import confusion_figure, loss_curves, write_results
+from common.pretrained import load_or_train, saved_history
+from common.script import fixed, format_table, make_parser, read_options, run_script
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,11 +18,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--augment", action="store_true", help="train on augmented images (4c)")
     options = read_options(parser, argv)
     data = load_data(options)
-    figures = options.figures_dir
     name, prefix = "classifier", "ex4"
     if options.augment:
         name, prefix = "classifier_augmented", "ex4_augmented"
-    classifier, history = load_or_train(name, data, options.model_dir, **options.training)
+    classifier, history = load_or_train(name, data, *options.own_folders, **options.training)
 
     # (a) Accuracy on the test images, and (b) the gap to the training images.
     numbers = {}
@@ -34,27 +33,31 @@ def main(argv: list[str] | None = None) -> None:
         confusion = confusion_matrix(labels, logits.argmax(dim=1))
         numbers[part] = {
             **accuracies(confusion),
+            "images": len(labels),
+            "correct": confusion.trace().item(),
             "cross_entropy": F.cross_entropy(logits, labels).item(),
             "cross_entropy_first_500": F.cross_entropy(logits[:500], labels[:500]).item(),
         }
-    save_figure(confusion_figure(confusion), figures / f"{prefix}_confusion")
+    figures = {f"{prefix}_confusion": confusion_figure(confusion)}
 
     # (b) The loss during training, evaluated on the test images after every epoch.
-    figure = loss_curves(history, {"loss": "cross-entropy (nats)"})
-    save_figure(figure, figures / f"{prefix}_loss")
+    committed = saved_history(name, options.compared)
+    figures[f"{prefix}_loss"] = loss_curves(history, {"loss": "cross-entropy (nats)"}, committed)
 
-    parts = list(numbers.values())
+    parts = {"training images": numbers["train"], "test images": numbers["test"]}
     rows = [
-        *(
-            (f"digit {digit}, correct (%)", *fixed([n["accuracy_per_digit"][digit] for n in parts]))
-            for digit in range(10)
-        ),
-        ("all, correct (%)", *fixed([n["accuracy"] for n in parts])),
-        ("cross-entropy (nats)", *fixed([n["cross_entropy"] for n in parts], digits=4)),
+        (digit, *fixed([n["accuracy_per_digit"][digit] for n in parts.values()]))
+        for digit in range(10)
     ]
-    print_table(("", "training", "test"), rows)
+    rows.append(("all", *fixed([n["accuracy"] for n in parts.values()])))
+    tables = [format_table(("digit, correct (%)", *parts), rows)]
+    rows = [
+        (name, f"{n['images']:,}", f"{n['correct']:,}", f"{n['cross_entropy']:.4f}")
+        for name, n in parts.items()
+    ]
+    tables.append(format_table(("", "images", "correct", "cross-entropy (nats)"), rows))
     numbers["parameters"] = sum(p.numel() for p in classifier.parameters())
-    write_json(figures / f"{prefix}.json", numbers)
+    write_results(options.figures_dir, figures, {prefix: numbers}, *tables)
 
 
 if __name__ == "__main__":

@@ -6,23 +6,22 @@ Writes ex5_grid and ex5.json.
 from common.dataset import load_data
 from common.latent import count_per_cell, grid_points, latent_grid
 from common.metrics import CONFIDENT, confident_digits, predict
-from common.plotting import grid_figure, save_figure
+from common.plotting import grid_figure, write_results
 from common.pretrained import load_or_train
-from common.script import make_parser, print_table, read_options, run_script, write_json
+from common.script import fixed, format_table, make_parser, read_options, run_script
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
     data = load_data(options)
-    folder, figures = options.checkpoint_dir, options.figures_dir
-    autoencoder, _ = load_or_train("autoencoder", data, folder)
-    classifier, _ = load_or_train("classifier", data, folder)
+    autoencoder, _ = load_or_train("autoencoder", data, *options.folders)
+    classifier, _ = load_or_train("classifier", data, *options.folders)
 
     # (a) Decode a grid between the corners of the latent space of exercise 2.
     h = predict(autoencoder.encode, data.x_clean_test)
     a, b = latent_grid(h)
     images = predict(autoencoder.decode, grid_points(a, b))
-    save_figure(grid_figure(images, a, b, h, data.labels_test), figures / "ex5_grid")
+    figures = {"ex5_grid": grid_figure(images, a, b, h, data.labels_test)}
 
     # (b) Which images look like digits? The classifier of exercise 4 decides. A cell is occupied
     # if at least one test latent is nearer to its grid point than to any other.
@@ -35,13 +34,19 @@ def main(argv: list[str] | None = None) -> None:
         "confident_in_occupied_cell": (confident & occupied).sum().item(),
         "unsure_in_occupied_cell": (~confident & occupied).sum().item(),
     }
+    sure = f"more than {100 * CONFIDENT:g} % sure"
     rows = [
-        ("confident", numbers["confident"], numbers["confident_in_occupied_cell"]),
-        ("unsure", (~confident).sum().item(), numbers["unsure_in_occupied_cell"]),
+        (name, chosen.sum().item(), *fixed([chosen.float().mean().item()], 1, factor=100), inside)
+        for name, chosen, inside in (
+            (sure, confident, numbers["confident_in_occupied_cell"]),
+            ("less sure", ~confident, numbers["unsure_in_occupied_cell"]),
+        )
     ]
-    print_table((f"classifier, above {CONFIDENT}", "images", "in occupied cells"), rows)
-    print_table(("digit", *range(10)), [("confident", *numbers["confident_per_digit"])])
-    write_json(figures / "ex5.json", numbers)
+    header = ("grid images; the classifier is", "images", "%", "of them near a test latent")
+    tables = [format_table(header, rows)]
+    rows = list(enumerate(numbers["confident_per_digit"]))
+    tables.append(format_table(("digit", f"images, {sure}"), rows))
+    write_results(options.figures_dir, figures, {"ex5": numbers}, *tables)
 
 
 if __name__ == "__main__":

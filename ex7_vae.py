@@ -14,7 +14,7 @@ from common.latent import (
     prior_quantiles,
     prior_radii,
 )
-from common.metrics import confident_digits, predict
+from common.metrics import CONFIDENT, confident_digits, predict
 from common.plotting import (
     VAE_TERMS,
     accuracy_bars,
@@ -23,10 +23,10 @@ from common.plotting import (
     latent_figure,
     loss_curves,
     mosaics_figure,
-    save_figure,
+    write_results,
 )
-from common.pretrained import load_or_train
-from common.script import fixed, make_parser, print_table, read_options, run_script, write_json
+from common.pretrained import load_or_train, saved_history
+from common.script import fixed, format_table, make_parser, read_options, run_script
 from models import kl_divergence
 
 VAE_UNITS = ("latent unit $z_1$", "latent unit $z_2$")
@@ -37,22 +37,22 @@ SAMPLES, SHOWN = 2000, 64  # of the prior
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__, trains=True), argv)
     data = load_data(options)
-    folder, figures = options.checkpoint_dir, options.figures_dir
-    vae, history = load_or_train("vae2", data, options.model_dir, **options.training)
-    autoencoder, _ = load_or_train("autoencoder", data, folder)
-    classifier, _ = load_or_train("classifier", data, folder)
+    vae, history = load_or_train("vae2", data, *options.own_folders, **options.training)
+    autoencoder, _ = load_or_train("autoencoder", data, *options.folders)
+    classifier, _ = load_or_train("classifier", data, *options.folders)
     x_test, labels_test = data.x_clean_test, data.labels_test
 
     # (a) The ten examples through the mean of their latent, and the loss with its two terms.
     r_example = predict(vae.reconstruct, data.x_clean_example)
-    figure = image_rows({"input": data.x_clean_example, "output": r_example})
-    save_figure(figure, figures / "ex7_reconstructions")
-    save_figure(loss_curves(history, VAE_TERMS), figures / "ex7_loss")
+    figures = {
+        "ex7_reconstructions": image_rows({"input": data.x_clean_example, "output": r_example})
+    }
+    committed = saved_history("vae2", options.compared)
+    figures["ex7_loss"] = loss_curves(history, VAE_TERMS, committed)
 
     # (b) The means of all test images.
     z = predict(vae.encode, x_test)
-    figure = latent_figure(z, labels_test, VAE_MEANS, prior=True)
-    save_figure(figure, figures / "ex7_latent")
+    figures["ex7_latent"] = latent_figure(z, labels_test, VAE_MEANS, prior=True)
 
     # (c) Both latent spaces in numbers.
     numbers = {
@@ -64,17 +64,17 @@ def main(argv: list[str] | None = None) -> None:
         "kl": kl_divergence(z, z_log_std).sum(dim=1).mean().item(),
         "deviation": z_log_std.mean(dim=0).exp().tolist(),  # geometric mean, of each unit
         "share_within_prior_radii": [
-            (z.norm(dim=1) < radius).float().mean().item() for radius in prior_radii()
+            (z.norm(dim=1) < radius).float().mean().item() for radius in prior_radii().values()
         ],
         "moments": posterior_moments(vae, x_test),
     }
     accuracy = {name: n["knn_accuracy_per_digit"] for name, n in numbers.items()}
-    save_figure(accuracy_bars(accuracy, chance=10), figures / "ex7_accuracy")
+    figures["ex7_accuracy"] = accuracy_bars(accuracy, chance=10)
 
     # (d) The grid over the means.
     a, b = latent_grid(z)
     images = predict(vae.decode, grid_points(a, b))
-    save_figure(grid_figure(images, a, b, z, labels_test, VAE_UNITS), figures / "ex7_grid")
+    figures["ex7_grid"] = grid_figure(images, a, b, z, labels_test, VAE_UNITS)
 
     # (e) The grids of both models, the prior's quantiles and samples of the prior: which images
     # does the classifier of exercise 4 take for digits?
@@ -101,22 +101,25 @@ def main(argv: list[str] | None = None) -> None:
         "prior_share_per_digit": (digit.bincount(minlength=10) / SAMPLES).tolist(),
     }
     mosaics = {"at the prior's quantiles": at_quantiles, "drawn from the prior": x_prior[:SHOWN]}
-    save_figure(mosaics_figure(mosaics), figures / "ex7_prior")
+    figures["ex7_prior"] = mosaics_figure(mosaics)
 
+    models = numbers.values()
+    sure = f"classifier more than {100 * CONFIDENT:g} % sure (%)"
     rows = [
-        (
-            name,
-            f"{n['mse']:.5f}",
-            *fixed([n.get("kl"), n["knn_accuracy"], 100 * n["confident_share_of_grid"]]),
-        )
-        for name, n in numbers.items()
+        ("mean squared error", *fixed([n["mse"] for n in models], 5)),
+        ("KL divergence (nats)", *fixed([n.get("kl") for n in models])),
+        ("nearest neighbor correct (%)", *fixed([n["knn_accuracy"] for n in models])),
     ]
-    print_table(("model", "MSE", "KL (nats)", "1-NN (%)", "grid (%)"), rows)
-    rows = [(name, *fixed(values, digits=0)) for name, values in accuracy.items()]
-    print_table(("1-NN (%)", *range(10)), rows)
-    share = numbers["VAE"]["confident_share_of_prior"]
-    print(f"images decoded from N(0, I) that are recognized as digits: {100 * share:.1f} %\n")
-    write_json(figures / "ex7.json", numbers)
+    for images, key in (
+        ("grid", "confident_share_of_grid"),
+        ("N(0, I)", "confident_share_of_prior"),
+    ):
+        shares = [n[key] * 100 if key in n else None for n in models]
+        rows.append((f"{images}: {sure}", *fixed(shares)))
+    tables = [format_table(("", *numbers), rows)]
+    rows = [(digit, *fixed([values[digit] for values in accuracy.values()])) for digit in range(10)]
+    tables.append(format_table(("digit, nearest neighbor correct (%)", *accuracy), rows))
+    write_results(options.figures_dir, figures, {"ex7": numbers}, *tables)
 
 
 if __name__ == "__main__":

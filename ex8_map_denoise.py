@@ -10,13 +10,13 @@ from common.metrics import (
     bottleneck_metrics,
     denoise,
     image_metrics,
+    image_metrics_table,
     predict,
-    print_image_metrics,
     psnr,
 )
-from common.plotting import VAE_TERMS, image_rows, loss_curves, map_loss_figure, save_figure
-from common.pretrained import load_or_train
-from common.script import make_parser, positive, read_options, run_script, write_json
+from common.plotting import VAE_TERMS, image_rows, loss_curves, map_loss_figure, write_results
+from common.pretrained import load_or_train, saved_history
+from common.script import make_parser, positive, read_options, run_script
 from MAP_template import map_estimate
 from models import kl_divergence
 
@@ -31,13 +31,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--test-set", action="store_true", help="denoise all test images, too")
     options = read_options(parser, argv)
     data = load_data(options)
-    figures, beta = options.figures_dir, options.beta or data.noise**2
-    vae, history = load_or_train("vae16", data, options.model_dir, **options.training)
-    classifier, _ = load_or_train("classifier", data, options.checkpoint_dir)
+    beta = options.beta or data.noise**2
+    vae, history = load_or_train("vae16", data, *options.own_folders, **options.training)
+    classifier, _ = load_or_train("classifier", data, *options.folders)
     x_clean, x_noisy = data.x_clean_example, data.x_noisy_example
 
     # The VAE with 16 latent units: its loss, and the KL divergence of each unit.
-    save_figure(loss_curves(history, VAE_TERMS), figures / "ex8_loss")
+    committed = saved_history("vae16", options.compared)
+    figures = {"ex8_loss": loss_curves(history, VAE_TERMS, committed)}
     kl = predict(lambda x: kl_divergence(*vae.encoder.posterior(x)), data.x_clean_test)
 
     # (a) Through the bottleneck.
@@ -49,9 +50,9 @@ def main(argv: list[str] | None = None) -> None:
     _, x_estimate, losses = map_estimate(vae.decode, x_noisy, LATENT_SIZE, beta, z_init)
     *_, losses_zero = map_estimate(vae.decode, x_noisy, LATENT_SIZE, beta)
     rows = {"noisy": x_noisy, "bottleneck": r, "MAP": x_estimate, "clean": x_clean}
-    save_figure(image_rows(rows, reference=x_clean), figures / "ex8_denoising")
+    figures["ex8_denoising"] = image_rows(rows, reference=x_clean)
     runs = {"from the encoder's mean": losses, "from the prior's mean, 0": losses_zero}
-    save_figure(map_loss_figure(runs), figures / "ex8_map_loss")
+    figures["ex8_map_loss"] = map_loss_figure(runs)
 
     # (c) Both methods on the examples and on test images, the first of them or all.
     measured["example"] |= image_metrics(
@@ -67,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         "MAP": x_estimate_test[:FIRST],
     }
     first = image_metrics(images, data.x_clean_test[:FIRST], data.labels_test[:FIRST], classifier)
-    numbers = {
+    found = {
         "noise": data.noise,
         "beta": beta,
         "kl_per_unit": kl.mean(dim=0).tolist(),
@@ -79,15 +80,19 @@ def main(argv: list[str] | None = None) -> None:
         **measured,
         "first": {"images": len(x_first), **first},
     }
-    print_image_metrics({**measured, f"first {len(x_first):,}": first})
-    write_json(figures / "ex8.json", numbers)
+    numbers = {"ex8": found}
     if options.test_set:
-        test = measured["test"] | image_metrics(
+        measured["test"] = measured["test"] | image_metrics(
             {"MAP": x_estimate_test}, data.x_clean_test, data.labels_test, classifier
         )
-        print_image_metrics({f"all {len(data.labels_test):,}": test})
-        numbers = {"noise": data.noise, "beta": beta, "iterations": len(losses_test), "test": test}
-        write_json(figures / "ex8_test_set.json", numbers)
+        numbers["ex8_test_set"] = {
+            "noise": data.noise,
+            "beta": beta,
+            "iterations": len(losses_test),
+            "test": measured["test"],
+        }
+    table = image_metrics_table({**measured, f"first {len(x_first):,} of test": first})
+    write_results(options.figures_dir, figures, numbers, table)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from http.client import HTTPException
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -69,6 +70,37 @@ def resize(images: Tensor, white: float) -> Tensor:
     """Resize images `(N, height, width)` in [0, white] to float32 `(N, 1, 32, 32)` in [0, 1]."""
     # Of 32x32, four poolings leave 2x2 and the fifth, of the width only, exercise 1's 2x1 latent.
     return F.interpolate(images[:, None].float(), size=32, mode="bilinear").div_(white)
+
+
+def load_image(path: str | Path) -> Tensor:
+    """Return a picture of a digit, prepared as MNIST was, float32 `(1, 1, 32, 32)` in [0, 1].
+
+    The picture may have any size; whether it is dark on light is told from its edges. The digit is
+    scaled to fit a box of 20x20 pixels and centered by its mass in 28x28 (LeCun et al., 1998).
+    Raise a ScriptError if there is nothing to see.
+    """
+    from PIL import Image
+
+    with Image.open(path) as file:
+        picture = file.convert("RGBA")
+    paper = Image.new("RGBA", picture.size, "white")  # behind what is transparent
+    x = torch.from_numpy(np.array(Image.alpha_composite(paper, picture).convert("L")) / 255.0)
+    edge = torch.cat([x[0], x[-1], x[:, 0], x[:, -1]]).median()
+    x = (x - edge if x.mean() > edge else edge - x).clamp_min(0)
+    if x.max() < 0.1:
+        raise ScriptError(f"{path} shows no digit: its pixels are nearly all the same")
+    x = (x / x.max()).float()
+    rows, columns = ((x > 0.2).any(dim=d).nonzero().flatten() for d in (1, 0))
+    x = x[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    size = [max(1, round(20 * side / max(x.shape))) for side in x.shape]
+    x = F.interpolate(x[None, None], size=size, mode="bilinear", antialias=True)[0, 0]
+    image = torch.zeros(28, 28)
+    top, left = (
+        min(max(round(13.5 - (mass @ torch.arange(1.0 * n) / x.sum()).item()), 0), 28 - n)
+        for mass, n in zip((x.sum(dim=1), x.sum(dim=0)), size, strict=True)
+    )
+    image[top : top + size[0], left : left + size[1]] = x
+    return resize(image[None], white=1)
 
 
 def download(data_dir: Path) -> None:

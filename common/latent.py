@@ -102,6 +102,6 @@ def prior_quantiles() -> Tensor:
     return torch.special.ndtri((torch.arange(GRID_STEPS) + 0.5) / GRID_STEPS)
 
 
-def prior_radii() -> list[float]:
+def prior_radii() -> dict[float, float]:
     """Return the radii around 0 within which 50, 90 and 99 % of the samples of N(0, I) lie."""
-    return [math.sqrt(-2 * math.log(1 - share)) for share in (0.5, 0.9, 0.99)]
+    return {share: math.sqrt(-2 * math.log(1 - share)) for share in (0.5, 0.9, 0.99)}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.dataset import Dataset
-from common.script import fixed, print_table
+from common.script import fixed, format_table
 from MAP_template import map_estimate
 from models import VAE
 
@@ -95,14 +95,14 @@ def bottleneck_metrics(
     }
 
 
-def print_image_metrics(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-    """Print `image_metrics` by the part of the data and by how the images were made."""
+def image_metrics_table(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Return a table of `image_metrics` by the part of the data and by how the images were made."""
     rows = [
-        (f"{part}, {name}", f"{row['mse']:.5f}", *fixed((row["psnr"], row["right_digit"])))
+        (part, name, f"{row['mse']:.5f}", *fixed((row["psnr"], row["right_digit"])))
         for part, images in parts.items()
         for name, row in images.items()
     ]
-    print_table(("images", "MSE", "PSNR (dB)", "right digit (%)"), rows)
+    return format_table(("images", "shown", "MSE", "PSNR (dB)", "right digit (%)"), rows)
 
 
 def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:

@@ -12,19 +12,25 @@ from matplotlib import patheffects
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Rectangle
+from matplotlib.patches import Circle, ConnectionPatch, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
 from common.latent import grid_points, prior_radii
 from common.metrics import psnr
-from common.script import write_file
+from common.script import write_file, write_json
+from common.training import History
 
-PAGE_WIDTH = 6.3  # inches of text on an A4 page
+PAGE_WIDTH, NARROW = 16 / 2.54, 11 / 2.54  # inches: a figure is included at the width it has
 COLORS = matplotlib.color_sequences["petroff10"]  # ten that color-blind readers tell apart
-# Digits that lie close to each other in a latent space, 3, 5 and 8 or 4, 7 and 9, differ most.
-DIGIT_COLORS = [COLORS[i] for i in (8, 3, 5, 0, 4, 1, 7, 6, 2, 9)]
+# Of the digits 0 to 9. Those that overlap in a latent space, 3, 5 and 8 or 4, 7 and 9, differ in
+# lightness, too; all stand out from white.
+DIGIT_COLORS = (
+    *("#1581a4", "#7019f6", "#659202", "#062e4d", "#b074fe"),
+    *("#14b3ab", "#094d3c", "#523000", "#064bac", "#0e7a3f"),
+)
 Names = tuple[str, str]  # of the two axes
+HALO = [patheffects.withStroke(linewidth=2, foreground="w")]
 LATENT_UNITS: Names = ("latent unit $h_1$", "latent unit $h_2$")
 VAE_TERMS = {"loss": "loss", "mse": "mean squared error", "kl": "KL divergence (nats)"}
 
@@ -36,6 +42,7 @@ matplotlib.rcParams.update(
         "axes.spines.right": False,
         "image.interpolation": "none",  # a pdf file keeps the pixels as they are
         "savefig.dpi": 200,
+        "pdf.fonttype": 42,  # TrueType; submission systems refuse the default
         "legend.frameon": False,
         "figure.constrained_layout.use": True,
     }
@@ -43,14 +50,29 @@ matplotlib.rcParams.update(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write `figure` to `path` with the suffixes .png and .pdf, and print the path of the first."""
+    """Write `figure` to `path` with the suffixes .png and .pdf, and close it."""
     # Without a date in it, the same figure is the same file.
     for format, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         content = io.BytesIO()
         figure.savefig(content, format=format, metadata=metadata)
         write_file(path.with_suffix(f".{format}"), content.getvalue())
     plt.close(figure)
-    print(f"wrote {path.with_suffix('.png')}")
+
+
+def write_results(
+    folder: Path, figures: Mapping[str, Figure], numbers: Mapping[str, Mapping], *tables: str
+) -> None:
+    """Write figures and numbers to `folder`, each by its name; then print the tables and paths."""
+    for name, figure in figures.items():
+        save_figure(figure, folder / name)
+    for name, content in numbers.items():
+        write_json(folder / f"{name}.json", content)
+    print(*tables, sep="\n\n", end="\n\n")
+    for name in (
+        *(f"{name}.png and .pdf" for name in figures),
+        *(f"{name}.json" for name in numbers),
+    ):
+        print(f"wrote {folder / name}")
 
 
 def image_rows(rows: Mapping[str, Tensor], reference: Tensor | None = None) -> Figure:
@@ -70,7 +92,7 @@ def image_rows(rows: Mapping[str, Tensor], reference: Tensor | None = None) -> F
             ax.imshow(image[0].cpu().numpy(), cmap="gray", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
             if reference is not None and not torch.equal(image, reference[column]):
-                ax.set_xlabel(f"{psnr(image, reference[column]):.1f}", size=7, labelpad=1)
+                ax.set_xlabel(f"{psnr(image, reference[column]):.1f} dB", size=7, labelpad=1)
             ax.spines[:].set_visible(False)
         row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
     return figure
@@ -78,33 +100,40 @@ def image_rows(rows: Mapping[str, Tensor], reference: Tensor | None = None) -> F
 
 def logarithmic(ax: Axes) -> None:
     """Make the vertical axis logarithmic, its ticks plain numbers even within one decade."""
-    ax.set_yscale("log")
+    ax.set(yscale="log", ylabel=f"{ax.get_ylabel()}, log scale")
     low, high = ax.get_ylim()
-    subs = (1, 1.5, 2, 2.5, 3, 4, 5, 7) if high < 20 * low else (1, 2, 5)
+    subs = np.arange(1, 10, 0.5) if high < 2 * low else (1, 1.5, 2, 3, 4, 5, 7)
+    subs = subs if high < 20 * low else (1, 2, 5)
     ax.yaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
 
 def loss_curves(
-    history: Mapping[str, Mapping[str, Sequence[float]]], terms: Mapping[str, str]
+    history: History, terms: Mapping[str, str], committed: History | None = None
 ) -> Figure:
     """Plot the training and test loss of a history, as `training.train` records it, by epochs.
 
-    An epoch's training loss is the mean over its batches and is drawn at the middle of the epoch;
-    the test loss is measured before the first epoch and after each. Each of the `terms` has a panel
-    with its label; the axes are logarithmic where all values are positive.
+    An epoch's training loss is the mean over its batches and is drawn at the middle of the epoch,
+    the test loss at its end. That before the first epoch, which is many times as large, is left
+    out. Each of the `terms` has a panel with its label; the axes are logarithmic where all values
+    are positive. The test loss of another history, `committed`, is drawn in gray.
     """
     figure, [panels] = plt.subplots(1, len(terms), figsize=(PAGE_WIDTH, 2.6), squeeze=False)
     for ax, (term, name) in zip(panels, terms.items(), strict=True):
-        train, test = history["train"][term], history["test"][term]
-        ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLORS[0], label="training")
-        ax.plot(np.arange(len(test)), test, "--", color=COLORS[1], label="test")
-        ax.set(xlabel="epoch", ylabel=name, xlim=(0, len(train)))
+        train, test = history["train"][term], history["test"][term][1:]
+        style = {"marker": "o" if len(train) < 10 else "", "markersize": 4}
+        ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLORS[0], label="training", **style)
+        ax.plot(np.arange(len(test)) + 1, test, "--", color=COLORS[1], label="test", **style)
+        if committed:
+            other = committed["test"][term][1:]
+            ax.plot(np.arange(len(other)) + 1, other, color="0.6", label="test, committed model")
+        ax.set(xlabel="epoch", ylabel=name)
+        ax.set_xlim(left=0)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        if min(*train, *test) > 0:
+        if min(min(line.get_ydata()) for line in ax.lines) > 0:
             logarithmic(ax)
         ax.grid(alpha=0.25)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 
@@ -131,28 +160,64 @@ def latent_figure(
     """Exercises 2 and 7b: plot latents `(N, 2)` colored by label; once more, enlarged.
 
     The second view extends from a little below the 2.5 % to the 97.5 % quantile of each axis, with
-    each digit written at its median. With `prior`, also draw circles of `prior_radii` in the first.
+    each digit written where it is densest. With `prior`, also draw circles of `prior_radii`.
     """
     h, labels = h.cpu(), labels.cpu()
     figure, (whole, enlarged) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.5))
     latent_scatter(whole, h, labels, units)
     latent_scatter(enlarged, h, labels, units)
-    halo = [patheffects.withStroke(linewidth=2, foreground="w")]
-    for digit in labels.unique().tolist():
-        x, y = h[labels == digit].median(dim=0).values.tolist()
-        name = enlarged.text(x, y, str(digit), weight="bold", ha="center", va="center")
-        name.set(clip_on=True, path_effects=halo)
     low, high = h.quantile(torch.tensor([0.025, 0.975]), dim=0)
     low = low - (high - low) / 20  # room for the points on an axis
     (width, height), low, high = (high - low).tolist(), low.tolist(), high.tolist()
     enlarged.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), ylabel=None)
+    for digit, place in label_places(h, labels, low, high).items():
+        name = enlarged.text(*place, str(digit), weight="bold", ha="center", va="center")
+        name.set_path_effects(HALO)
     whole.add_patch(Rectangle(low, width, height, fill=False, linewidth=0.8))
+    for y, end in ((low[1], 0), (low[1] + height, 1)):  # from the rectangle to the view of it
+        ends = {"xyA": (low[0] + width, y), "xyB": (0, end)}
+        line = ConnectionPatch(
+            **ends, coordsA=whole.transData, coordsB=enlarged.transAxes, linewidth=0.6, color="0.5"
+        )
+        figure.add_artist(line)
+    enlarged.yaxis.tick_right()
+    enlarged.spines[["left", "right"]].set_visible(True)
     if prior:
         whole.set_aspect("equal", adjustable="datalim")
-        for radius in prior_radii():
+        for share, radius in prior_radii().items():
             whole.add_patch(Circle((0, 0), radius, fill=False, linewidth=0.8, linestyle="--"))
+            name = whole.text(0, radius, f"{100 * share:g} %", size=7, ha="center", va="center")
+            name.set_path_effects(HALO)
     digit_legend(figure)
     return figure
+
+
+def label_places(
+    h: Tensor, labels: Tensor, low: Sequence[float], high: Sequence[float], cells: int = 24
+) -> dict[int, tuple[float, float]]:
+    """Return for each digit the cell between `low` and `high` that most of its latents are in.
+
+    A digit whose latents are denser comes first; the others keep a distance from its place.
+    """
+    limits = list(zip(low, high, strict=True))
+    counts = {
+        digit: np.histogram2d(*h[labels == digit].T.numpy(), bins=cells, range=limits)[0]
+        for digit in labels.unique().tolist()
+    }
+    every, places = sum(counts.values()), {}
+    # Most of its own latents, and few of other digits.
+    scores = {digit: count**2 / every.clip(1) for digit, count in counts.items()}
+    rows, columns = np.indices((cells, cells))
+    for digit in sorted(scores, key=lambda digit: -scores[digit].max()):
+        free = np.ones((cells, cells), bool)
+        for row, column in places.values():
+            free &= np.hypot(rows - row, columns - column) > 2
+        places[digit] = divmod(int(np.where(free, scores[digit], -1).argmax()), cells)
+    size = [(end - start) / cells for start, end in limits]
+    return {
+        digit: tuple(start + (i + 0.5) * s for i, start, s in zip(place, low, size, strict=True))
+        for digit, place in places.items()
+    }
 
 
 def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
@@ -173,12 +238,14 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
     Each of two runs, by its name, has the loss of each image at each iteration, `(iterations, N)`;
     it is drawn thin, and the mean over the images thick.
     """
-    figure, ax = plt.subplots(figsize=(PAGE_WIDTH * 0.7, 2.9))
+    figure, ax = plt.subplots(figsize=(NARROW, 2.9))
     for (name, losses), color, style in zip(runs.items(), COLORS, ("-", "--"), strict=False):
         iteration = np.arange(1, len(losses) + 1)
         ax.plot(iteration, losses.cpu(), style, color=color, linewidth=0.5, alpha=0.5)
         ax.plot(iteration, losses.mean(dim=1).cpu(), style, color=color, linewidth=2, label=name)
-    ax.set(xlabel="iteration", ylabel="MAP loss per image", xscale="log", xlim=(1, len(losses)))
+    ax.plot([], [], color="0.5", linewidth=0.5, label="each example (thin)")
+    ax.set(xlabel="iteration, log scale", ylabel="MAP loss per image")
+    ax.set(xscale="log", xlim=(1, len(losses)))
     ax.xaxis.set_major_formatter("{x:g}")
     logarithmic(ax)
     ax.grid(alpha=0.25)
@@ -189,7 +256,7 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
 def digit_legend(figure: Figure) -> None:
     """Add the legend of `latent_scatter` below the axes."""
     handles, names = figure.axes[-1].get_legend_handles_labels()
-    style = {"ncols": 10, "handletextpad": 0, "columnspacing": 1}
+    style = {"ncols": 10, "handletextpad": 0, "columnspacing": 0.8, "handlelength": 1.2}
     figure.legend(handles, names, loc="outside lower center", **style)
 
 
@@ -214,17 +281,22 @@ def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: floa
 
 
 def confusion_figure(confusion: Tensor) -> Figure:
-    """Plot a confusion matrix `(10, 10)`, shaded by the share of its row, with counts of images."""
+    """Plot a confusion matrix `(10, 10)`: counts of images, shaded by the share of their row.
+
+    A share of 10 % or more is written below its count.
+    """
     confusion = confusion.cpu()
-    figure, ax = plt.subplots(figsize=(4.4, 3.9))
+    figure, ax = plt.subplots(figsize=(NARROW, 3.8))
     share = 100 * confusion / confusion.sum(dim=1, keepdim=True).clamp_min(1)
     image = ax.imshow(share.numpy(), cmap="Greys", vmin=0, vmax=100)
     for (i, j), count in np.ndenumerate(confusion.numpy()):
         if count:
             color = "white" if share[i, j] > 65 else "black"
-            ax.text(j, i, count, ha="center", va="center", color=color, size=7)
+            text = f"{count}\n{share[i, j]:.1f}%" if share[i, j] >= 10 else count
+            ax.text(j, i, text, ha="center", va="center", color=color, size=7)
     ax.set(xlabel="classified as", ylabel="digit", xticks=range(10), yticks=range(10))
-    figure.colorbar(image, label="share of the digit's images (%)", shrink=0.9)
+    bar = ax.inset_axes((1.04, 0, 0.05, 1))  # as tall as the matrix
+    figure.colorbar(image, cax=bar, label="share of the digit's images (%)")
     return figure
 
 
@@ -237,7 +309,7 @@ def grid_figure(
     centered there; the axes end where the images do. The latents `h` are `(N, 2)`.
     """
     figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(PAGE_WIDTH, 8), height_ratios=(5, 2), sharex="all", sharey="all"
+        2, 1, figsize=(NARROW, 5.7), height_ratios=(5, 2), sharex="all", sharey="all"
     )
     top.set_box_aspect(1)  # as square as its images
     bottom.set_box_aspect(2 / 5)

@@ -1,11 +1,14 @@
 """Trained models: loaded from their checkpoints, or trained and saved."""
 
 import hashlib
+import inspect
 import io
 import math
+import re
 import textwrap
 import time
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +18,18 @@ from torch import Tensor, nn
 import models
 from common import training
 from common.dataset import Dataset
-from common.script import CHECKPOINT_DIR, ScriptError, log, write_file
-from common.training import RECIPES, History, TrainState, train
+from common.script import CHECKPOINT_DIR, ScriptError, counted, log, write_file
+from common.training import RECIPES, History, Recipe, TrainState, train
 
 RECIPE_KEYS = ("epochs", "batch_size", "lr", "weight_decay", "augment")
+
+
+class UnfitError(ScriptError):
+    """The weights of a checkpoint do not fit the network."""
+
+    def __init__(self, path: Path, reason: str):
+        self.reason = f"{path} does not fit: {reason}"
+        super().__init__(f"{self.reason}; restore models.py, or give --run NAME to train another")
 
 
 def load_model(name: str, checkpoint_dir: str | Path = CHECKPOINT_DIR) -> nn.Module:
@@ -29,42 +40,69 @@ def load_model(name: str, checkpoint_dir: str | Path = CHECKPOINT_DIR) -> nn.Mod
 
 
 def load_or_train(
-    name: str, data: Dataset, folder: Path, retrain: bool = False, seed: int = 0, **changes: float
+    name: str,
+    data: Dataset,
+    folder: Path,
+    fallback: Path | None = None,
+    retrain: bool = False,
+    **changes: float,
 ) -> tuple[nn.Module, History]:
     """Return a trained model in eval mode on the device of the data, and its training's history.
 
     Load the checkpoint of `name`, a key of `RECIPES`, from `folder`. If there is none, or with
-    `retrain`, train the model by its recipe, with `changes` of its epochs, batch size or learning
-    rate, and write the checkpoint. The state of the training is written after every epoch, and the
-    same call continues from it. Raise a ScriptError if the checkpoint cannot be used or the
+    `retrain`, train the model by its recipe, with `changes` of its epochs, batch size, learning
+    rate or seed, and write the checkpoint. The state of the training is written after every epoch,
+    and the same call continues from it. Raise a ScriptError if the checkpoint cannot be used or the
     training fails.
-    """
-    path, recipe = folder / f"{name}.pt", replace(RECIPES[name], **changes)
-    unfinished = path.with_suffix(".unfinished.pt")
-    if path.exists() and not retrain:
-        model, checkpoint = load_checkpoint(name, folder)
-        if unfinished.exists():
-            log(f"using {path}; {unfinished} holds an unfinished training")
-        return model.to(data.x_clean_test.device), checkpoint["history"]
 
+    With a `fallback`, `folder` is that of a run. Then a model without `changes` that it does not
+    hold is that of the fallback, unless this is of another network; and one that it holds is
+    refused if it was trained with other `changes` or with code that has been edited since.
+    """
+    path = folder / f"{name}.pt"
+    if path.exists() and not retrain:
+        if fallback:
+            refuse_another_run(name, path, changes)
+        unfinished = path.with_suffix(".unfinished.pt")
+        if unfinished.exists():
+            log(f"{unfinished} holds an unfinished training")
+        return use_checkpoint(name, folder, data)
+    if fallback and (fallback / path.name).exists() and not (changes or retrain):
+        try:
+            return use_checkpoint(name, fallback, data)
+        except UnfitError as error:
+            log(f"this run gets its own {name}: {error.reason}")
+    return train_and_save(name, data, path, **changes)
+
+
+def use_checkpoint(name: str, folder: Path, data: Dataset) -> tuple[nn.Module, History]:
+    """Return the model of a checkpoint and its history, and say which file it is."""
+    model, checkpoint = load_checkpoint(name, folder)
+    log(f"{name} from {folder / name}.pt")
+    return model.to(data.x_clean_test.device), checkpoint["history"]
+
+
+def train_and_save(
+    name: str, data: Dataset, path: Path, seed: int = 0, **changes: float
+) -> tuple[nn.Module, History]:
+    """Train a model and write its checkpoint, or continue what an interruption left unfinished."""
+    recipe, unfinished = replace(RECIPES[name], **changes), path.with_suffix(".unfinished.pt")
     images = data.x_clean_train
     log(
-        f"training the {name} on {len(images):,} images for {recipe.epochs} epochs; "
-        "the same command continues it after an interruption"
+        f"training the {name}: {counted(recipe.epochs, 'epoch')} on "
+        f"{counted(len(images), 'image')}; the same command continues it after an interruption"
     )
     state = TrainState(recipe, images, seed)
-    head = {"name": name, "architecture": repr(state.model)}
-    head["settings"] = {
+    run = {"name": name, "architecture": repr(state.model)}
+    run["settings"] = {
         "dataset": data.name,
         "training_images": len(images),
         "seed": seed,
         **{key: getattr(recipe, key) for key in RECIPE_KEYS},
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
+        "code": digest_of_code(recipe),
     }
-    # An edited network, loss or loop never continues an old training.
-    code = "".join(Path(m.__file__).read_text(encoding="utf-8") for m in (models, training))
-    run = head | {"code": hashlib.sha256(code.encode()).hexdigest()}
     if unfinished.exists():
         continue_training(state, unfinished, run)
     first, began = state.epoch, time.monotonic()
@@ -82,9 +120,51 @@ def load_or_train(
             f"test loss {test_loss:.4f}  {minutes:.1f} min left"
         )
     weights = {key: weight.cpu().contiguous() for key, weight in state.model.state_dict().items()}
-    write_checkpoint(path, {**head, "model": weights, "history": state.history})
+    write_checkpoint(path, {**run, "model": weights, "history": state.history})
     unfinished.unlink(missing_ok=True)
     return state.model.eval(), state.history
+
+
+def digest_of_code(recipe: Recipe) -> str:
+    """Return a digest of the network, the loss and the training loop, and of all that they use.
+
+    That is, of the functions, classes and numbers of models.py and training.py whose names occur in
+    their source, or in that of those.
+    """
+    known, found = vars(training) | vars(models), {}
+    names = {type(recipe.model()).__name__, recipe.loss.__name__, "train"}
+    while names:
+        name = names.pop()
+        thing = known.get(name)
+        if getattr(thing, "__module__", None) in (models.__name__, training.__name__):
+            found[name] = inspect.getsource(thing)
+            names |= set(re.findall(r"\w+", found[name])) - found.keys()
+        elif isinstance(thing, int | float):
+            found[name] = repr(thing)
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
+
+
+def refuse_another_run(name: str, path: Path, changes: Mapping[str, float]) -> None:
+    """Raise a ScriptError if a checkpoint was not trained with such changes and today's code."""
+    settings = read_checkpoint(path)["settings"]
+    differ = [
+        f"with {key.replace('_', ' ')} {settings.get(key)} instead of {value}"
+        for key, value in changes.items()
+        if settings.get(key) != value
+    ]
+    if settings.get("code") != digest_of_code(RECIPES[name]):
+        differ.append("before its network, its loss or the training loop was edited")
+    if differ:
+        raise ScriptError(
+            f"{path} was trained {' and '.join(differ)}; give another --run, or train it anew with "
+            "--retrain in the exercise that trains it (1, 4, 7 or 8)"
+        )
+
+
+def saved_history(name: str, folder: Path | None) -> History | None:
+    """Return the history in a checkpoint, without building its network, if there is one."""
+    path = folder and folder / f"{name}.pt"
+    return read_checkpoint(path)["history"] if path and path.exists() else None
 
 
 def write_checkpoint(path: Path, checkpoint: dict) -> None:
@@ -132,11 +212,7 @@ def load_checkpoint(name: str, folder: Path) -> tuple[nn.Module, dict]:
             raise ValueError("models.py defines another network")
         model.load_state_dict(checkpoint["model"])
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = textwrap.shorten(str(error), 200)
-        raise ScriptError(
-            f"{path} does not fit: {reason}; restore models.py, or give --checkpoint-dir DIR, "
-            "another folder, for the models of the edited one"
-        ) from error
+        raise UnfitError(path, textwrap.shorten(str(error), 200)) from error
     if not all(weight.isfinite().all() for weight in model.state_dict().values()):
         raise ScriptError(f"{path} holds a weight that is not finite; {again}")
     return model.eval().to(memory_format=torch.channels_last), checkpoint  # the faster format

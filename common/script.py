@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import tempfile
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -53,6 +54,13 @@ def positive(kind: type, low: float = 1e-9) -> Callable[[str], float]:
     return parse
 
 
+def run_name(text: str) -> str:
+    """Return the name of a run, which is also that of its folders."""
+    if not re.fullmatch(r"[\w-]+", text) or text == "digits":
+        raise ArgumentTypeError(f"{text} is not letters, digits, - and _ (nor the data's 'digits')")
+    return text
+
+
 def make_parser(description: str, trains: bool = False, noise: bool = False) -> ArgumentParser:
     """Return a parser of the options that the scripts share.
 
@@ -72,6 +80,7 @@ def make_parser(description: str, trains: bool = False, noise: bool = False) -> 
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda, or cpu")
     add("--checkpoint-dir", type=Path, default=CHECKPOINT_DIR, help="folder of trained models")
     add("--figures-dir", type=Path, default=FIGURES_DIR, help="folder of figures and numbers")
+    add("--run", type=run_name, metavar="NAME", help="keep to folders NAME below these two")
     if noise:
         add("--noise", type=positive(float), help="standard deviation (default 0.25)")
     if trains:
@@ -96,10 +105,11 @@ def read_options(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespac
 
 
 def set_folders(options: Namespace) -> None:
-    """Give whatever departs from the assignment's data, the noise and the recipes its own folders.
+    """Give a run, and whatever departs from the assignment's data and the recipes, its own folders.
 
-    `options.checkpoint_dir` is then the folder of the models that the script uses, `model_dir` of
-    the one that it trains, `figures_dir` of figures and numbers; `training` is for `load_or_train`.
+    `options.folders` are then for `load_or_train` to look for models in, and `own_folders` for the
+    model that the script trains; `training` is for it, too. `figures_dir` is the folder of figures
+    and numbers, `compared` that of the models whose loss a run's is drawn beside, or None.
     """
     given = {name: value for name, value in vars(options).items() if value is not None}
     recipe = ("epochs", "batch_size", "lr", "seed")
@@ -108,9 +118,12 @@ def set_folders(options: Namespace) -> None:
         for names in (("limit",), recipe, ("noise", "beta"))
     )
     data_folder = Path("" if options.dataset == "mnist" else options.dataset) / limit
-    options.checkpoint_dir /= data_folder
-    options.model_dir = options.checkpoint_dir / training
-    options.figures_dir /= data_folder / training / denoising
+    models = options.checkpoint_dir / data_folder
+    options.folders, options.own_folders, options.compared = (models,), (models / training,), None
+    if options.run:
+        options.folders = options.own_folders = (models / options.run, models)
+        options.compared = None if data_folder.parts else models
+    options.figures_dir /= data_folder / (options.run or training) / denoising
     options.figures_dir.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=options.figures_dir).close()  # fail before the work, not after it
     options.training = {name: given[name] for name in ("retrain", *recipe) if name in given}
@@ -133,6 +146,11 @@ def print_table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> N
     print(format_table(header, rows), end="\n\n")
 
 
+def counted(number: int, name: str) -> str:
+    """Return for instance "1 epoch" or "60,000 images"."""
+    return f"{number:,} {name}{'s' * (number != 1)}"
+
+
 def fixed(values: Sequence[float | None], digits: int = 2, factor: float = 1) -> list[str]:
     """Format `factor * values` with `digits` decimals, None as a dash."""
     return ["-" if value is None else f"{factor * value:.{digits}f}" for value in values]
@@ -152,8 +170,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, numbers: Mapping | Sequence) -> None:
-    """Write `numbers` to `path`, floats to six significant digits, and print the path."""
+    """Write `numbers` to `path`, floats to the four significant digits that are repeatable."""
     text = json.dumps(numbers, allow_nan=False)
-    rounded = json.loads(text, parse_float=lambda number: float(f"{float(number):.6g}"))
+    rounded = json.loads(text, parse_float=lambda number: float(f"{float(number):.4g}"))
     write_file(path, (json.dumps(rounded, indent=2) + "\n").encode())
-    print(f"wrote {path}")

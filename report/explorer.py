@@ -13,7 +13,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from matplotlib.colors import to_hex
 from PIL import Image
 from torch import Tensor, nn
 
@@ -104,12 +103,12 @@ def export_denoising(vae: VAE, data: Dataset) -> dict:
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
     options.device = "cpu"  # for NumPy
-    data, folder = load_data(options), options.checkpoint_dir
+    data = load_data(options)
     autoencoder, vae2, vae16 = (
-        load_or_train(name, data, folder)[0] for name in ("autoencoder", "vae2", "vae16")
+        load_or_train(name, data, *options.folders)[0] for name in ("autoencoder", "vae2", "vae16")
     )
     content = {
-        "colors": [to_hex(color) for color in DIGIT_COLORS],
+        "colors": DIGIT_COLORS,
         "labels": base64_of(data.labels_test.numpy().astype("u1")),
         "images": sprite(data.x_clean_test[:NEAREST_OF]),
         "planes": {

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 import models
 from common.dataset import Dataset
 from common.metrics import predict
-from common.plotting import COLORS, PAGE_WIDTH, logarithmic, loss_curves, save_figure
+from common.plotting import COLORS, NARROW, logarithmic, loss_curves, save_figure
 from common.pretrained import load_or_train
 from common.script import fixed, print_table, read_options, run_script
 from common.training import RECIPES, evaluate, fit
@@ -71,12 +71,12 @@ def by_filters(runs: Sequence[dict]) -> list[dict]:
 
 def filters_figure(runs: Sequence[dict]) -> Figure:
     """Plot the share of wrong images against the number of filters of `runs`."""
-    figure, ax = plt.subplots(figsize=(PAGE_WIDTH * 0.7, 2.8))
+    figure, ax = plt.subplots(figsize=(NARROW, 2.8))
     filters = [run["filters"] for run in runs]
     for part, name, color in (("train", "training", COLORS[0]), ("test", "test", COLORS[1])):
         wrong = [100 - run[f"accuracy_{part}"] for run in runs]
         ax.plot(filters, wrong, "o-", color=color, markersize=4, label=name)
-    ax.set(xlabel="filters in every convolution", ylabel="wrong (%)", yscale="log", xscale="log")
+    ax.set(xlabel="filters in every convolution, log scale", ylabel="wrong (%)", xscale="log")
     ax.set_xticks(filters, [str(n) for n in filters])
     ax.minorticks_off()
     logarithmic(ax)

@@ -121,16 +121,17 @@ def measure(data: Dataset, noise: float) -> dict[str, float | dict]:
 
 def levels_figure(levels: Sequence[dict]) -> Figure:
     """Plot the PSNR of every denoiser against the noise level."""
-    figure, ax = plt.subplots(figsize=(PAGE_WIDTH * 0.8, 3.4))
+    figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 3.2))
     noise = [level["noise"] for level in levels]
-    for name, color in zip(levels[0]["psnr"], COLORS, strict=False):
+    for name, color, marker in zip(levels[0]["psnr"], COLORS, "osD^vP", strict=False):
         values = [level["psnr"][name] for level in levels]
         width = 2.0 if name == "MAP" else 1.0
-        ax.plot(noise, values, "o-", color=color, linewidth=width, markersize=3, label=name)
+        style = {"marker": marker, "markersize": 4, "linewidth": width}
+        ax.plot(noise, values, color=color, label=name, **style)
     errors = [level["representation_error"] + level["ideal_noise_error"] for level in levels]
     both = [-10 * math.log10(error) for error in errors]
     ax.plot(noise, both, "k:", linewidth=1, label="MAP, ideal projection")
-    ax.set(xlabel="standard deviation of the noise", ylabel="PSNR (dB)", xscale="log")
+    ax.set(xlabel="standard deviation of the noise, log scale", ylabel="PSNR (dB)", xscale="log")
     ax.set_xticks(noise, [f"{s:g}" for s in noise])
     ax.minorticks_off()
     ax.grid(alpha=0.25)

@@ -130,12 +130,15 @@ def weights_figure(runs: Sequence[dict]) -> Figure:
     """Plot the PSNR against beta, in units of the noise variance."""
     figure, axes = plt.subplots(1, len(NOISE_LEVELS), figsize=(PAGE_WIDTH, 2.4))
     for ax, noise in zip(axes, NOISE_LEVELS, strict=True):
-        for start, style, color in (("encoder", "o-", COLORS[0]), ("zero", "s--", COLORS[1])):
+        for start, style, size in (("encoder", "o-", 6), ("zero", "s--", 2)):
             found = [r["psnr"] for r in runs if (r["noise"], r["start"]) == (noise, start)]
             label = "from the encoder's mean" if start == "encoder" else "from zero"
-            ax.plot(FACTORS, found, style, color=color, markersize=3, linewidth=1, label=label)
+            color = COLORS[start == "zero"]
+            marks = {"markersize": size, "fillstyle": "none", "linewidth": 1}
+            ax.plot(FACTORS, found, style, color=color, label=label, **marks)
         ax.axvline(1, color="black", linestyle=":", linewidth=1)
-        ax.set(title=f"noise {noise:g}", xlabel=r"$\beta\,/\,s^2$", xscale="log")
+        ax.set_title(f"noise {noise:g}", size=9)
+        ax.set(xlabel=r"$\beta\,/\,s^2$, log scale", xscale="log")
         ax.grid(alpha=0.25)
     axes[0].set_ylabel("PSNR (dB)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)

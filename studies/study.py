@@ -133,3 +133,4 @@ def save_results(study: str, results: Mapping | Sequence, figure: Figure | None 
     if figure is not None:
         save_figure(figure, path.with_suffix(""))
     write_json(path.with_suffix(".json"), results)
+    print(f"wrote {path.with_suffix('.json')}")

@@ -9,9 +9,11 @@ import struct
 
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
 from common import dataset
-from common.dataset import find_data, load_digits, load_mnist
+from common.dataset import find_data, load_digits, load_image, load_mnist
+from common.pretrained import load_model
 from common.script import ScriptError
 
 
@@ -152,3 +154,28 @@ def test_other_data_with_the_names_and_headers_of_mnist_is_refused(tmp_path):
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(labels)
     with pytest.raises(ScriptError, match="is not the file of MNIST"):
         load_mnist(tmp_path).x_clean_test  # noqa: B018
+
+
+@pytest.mark.parametrize("size", [28, 100, 700])
+@pytest.mark.parametrize("paper", ["white", "black", "transparent"])
+def test_a_picture_of_a_seven_is_read_as_a_seven(tmp_path, size, paper):
+    """Drawn small in a corner, as pens draw it, and saved at any size and polarity."""
+    ink = (255, 255, 255, 255) if paper == "black" else (0, 0, 0, 255)
+    picture = Image.new("RGBA", (size, 2 * size), (0, 0, 0, 0) if paper == "transparent" else paper)
+    points = [(size * x, size * y) for x, y in ((0.2, 0.3), (0.7, 0.3), (0.4, 0.95))]
+    ImageDraw.Draw(picture).line(points, fill=ink, width=max(2, size // 12), joint="curve")
+    picture.save(tmp_path / "seven.png")
+    x = load_image(tmp_path / "seven.png")
+    assert (x.shape, x.dtype) == ((1, 1, 32, 32), torch.float32)
+    assert 0 <= x.min() < 0.01 < 0.9 < x.max() <= 1
+    mass = x[0, 0] / x.sum()
+    center = torch.arange(32.0)
+    for d in (0, 1):
+        assert (mass.sum(dim=d) @ center).item() == pytest.approx(15.5, abs=0.7)
+    assert load_model("classifier")(x).argmax() == 7
+
+
+def test_a_picture_without_a_digit_is_refused(tmp_path):
+    Image.new("L", (50, 50), 200).save(tmp_path / "gray.png")
+    with pytest.raises(ScriptError, match=r"gray.png shows no digit"):
+        load_image(tmp_path / "gray.png")

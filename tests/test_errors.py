@@ -97,6 +97,8 @@ CASES = {
     "device of a Mac": (EX1, nothing, ["--device", "mps"], 2, ["--device", "mps", "cpu", "cuda"]),
     "unknown data": (EX1, nothing, ["--dataset", "letters"], 2, ["--dataset", "mnist"]),
     "option of another script": (EX2, nothing, ["--retrain"], 2, ["--retrain"]),
+    "a run in another folder": (EX2, nothing, ["--run", "../data"], 2, ["--run", "../data"]),
+    "a run named as the data": (EX2, nothing, ["--run", "digits"], 2, ["--run", "digits"]),
     "a word too many": (EX1, nothing, ["train"], 2, ["train"]),
     "diverges": (EX1, nothing, ["--epochs", "3", "--lr", "1e6"], 1, ["learning rate below 1e+06"]),
     "checkpoint cut off": (EX2, content(lambda whole: whole[:9999]), [], 1, ["damaged"]),
@@ -115,7 +117,7 @@ CASES = {
         checkpoint("vae2", weights_of="vae16", file="vae2.pt"),
         [],
         1,
-        ["vae2.pt does not fit", "--checkpoint-dir"],
+        ["vae2.pt does not fit", "--run"],
     ),
     "checkpoint without settings": (EX2, checkpoint(settings=None), [], 1, ["damaged"]),
     "checkpoint is a bare tensor": (EX2, bare(torch.zeros(3)), [], 1, ["not a checkpoint"]),
@@ -164,7 +166,9 @@ def the_one_line(capsys, script, tmp, own):
         (usage, line), code = others, 2
         assert usage.endswith("[options]")
     else:
-        assert all(re.match("training the |autoencoder: epoch ", other) for other in others)
+        assert all(
+            re.match("training the |autoencoder(: epoch | from )", other) for other in others
+        )
     assert "error: " in line
     assert "\n" not in line
     assert files(tmp) == before

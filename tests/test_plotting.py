@@ -1,6 +1,7 @@
 """The figures whose geometry carries the meaning, and the files they leave."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from common.plotting import (
     confusion_figure,
     grid_figure,
     image_rows,
+    label_places,
     latent_figure,
     loss_curves,
     save_figure,
@@ -79,7 +81,7 @@ def test_a_row_of_images_shows_the_psnr_of_each_where_it_differs_from_the_refere
     clean = torch.rand(3, 1, 32, 32)
     error = torch.tensor([0.1, 0.01, 0.0]).view(3, 1, 1, 1)
     figure = image_rows({"denoised": clean + error, "clean": clean}, reference=clean)
-    assert [ax.get_xlabel() for ax in figure.axes] == ["20.0", "40.0", "", "", "", ""]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["20.0 dB", "40.0 dB", "", "", "", ""]
 
 
 def test_the_priors_circles_hold_their_shares_of_its_samples():
@@ -90,10 +92,26 @@ def test_the_priors_circles_hold_their_shares_of_its_samples():
         assert (z.norm(dim=1) < circle.radius).float().mean() == pytest.approx(share, abs=0.01)
 
 
+def test_a_digit_is_named_where_it_is_and_no_name_covers_another():
+    """Two clusters at the same place and one that has two, the second one larger."""
+    generator = torch.Generator().manual_seed(0)
+    h = torch.rand(400, 2, generator=generator) / 5
+    h[200:] += torch.tensor([[0.8, 0.8]])
+    labels = torch.tensor([0, 1] * 100 + [2] * 150 + [3] * 50)
+    h[300:] -= torch.tensor([[0.0, 0.8]])
+    places = label_places(h, labels, (0, 0), (1, 1))
+    names = list(places)
+    assert sorted(names) == [0, 1, 2, 3]
+    for digit, x in places.items():
+        assert (h[labels == digit] - torch.tensor(x)).abs().amax(dim=1).min() < 0.05
+        assert all(math.dist(x, places[n]) > 2 / 24 for n in names if n != digit)
+    assert places[2][1] > 0.8  # 100 of its latents, and none of another digit
+
+
 def test_the_enlarged_view_names_the_digits_and_shows_the_clipped_latents():
     h = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)).clamp_min(0)
     whole, enlarged = latent_figure(h, torch.arange(len(h)) % 10).axes
-    assert [text.get_text() for text in enlarged.texts] == list("0123456789")
+    assert sorted(text.get_text() for text in enlarged.texts) == list("0123456789")
     assert not whole.texts
     for low, high in (enlarged.get_xlim(), enlarged.get_ylim()):
         assert low < 0 < high < h.max()
@@ -114,7 +132,21 @@ def test_training_loss_stands_mid_epoch_and_test_loss_at_its_end():
     figure = loss_curves(history([3.0, 2.0], [4.0, 2.5, 1.5]), {"loss": "loss"})
     train, test = figure.axes[0].lines
     assert train.get_xdata().tolist() == [0.5, 1.5]
-    assert test.get_xdata().tolist() == [0, 1, 2]
+    assert test.get_xdata().tolist() == [1, 2]
+    assert test.get_ydata().tolist() == [2.5, 1.5]
+    low, high = figure.axes[0].get_ylim()
+    assert 1 < low < 1.5
+    assert 3 < high < 4  # not the loss before the first epoch
+
+
+def test_a_run_is_drawn_beside_the_committed_model():
+    run, committed = history([2.0], [4.0, 2.5]), history([1.0] * 3, [9.0, 1.0, 0.9, 0.8])
+    figure = loss_curves(run, {"loss": "loss"}, committed)
+    *own, gray = figure.axes[0].lines
+    assert [line.get_marker() for line in own] == ["o", "o"]
+    assert gray.get_ydata().tolist() == [1.0, 0.9, 0.8]
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 3
 
 
 def test_confusion_figure_bears_a_digit_without_images():
@@ -130,6 +162,7 @@ def test_figures_and_numbers_are_written_whole(tmp_path):
     write_json(tmp_path / "new" / "ex0.json", {"pi": 3.14159265, "list": [1, None, 2 / 3]})
     for format, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
         assert (tmp_path / "new" / f"figure.{format}").read_bytes().startswith(start)
+    assert b"/Type3" not in (tmp_path / "new" / "figure.pdf").read_bytes()
     numbers = json.loads((tmp_path / "new" / "ex0.json").read_text())
-    assert numbers == {"pi": 3.14159, "list": [1, None, 0.666667]}
+    assert numbers == {"pi": 3.142, "list": [1, None, 0.6667]}
     assert len(list((tmp_path / "new").iterdir())) == 3

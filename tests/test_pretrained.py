@@ -15,6 +15,7 @@ from common import pretrained
 from common.initialization import init_autoencoder, init_vae
 from common.pretrained import (
     RECIPES,
+    check_training,
     load_checkpoint,
     load_model,
     load_or_train,
@@ -22,7 +23,7 @@ from common.pretrained import (
     write_checkpoint,
 )
 from common.script import ScriptError, run_script, write_file
-from common.training import TrainState, evaluate
+from common.training import TrainState
 
 pytestmark = pytest.mark.slow
 
@@ -32,16 +33,16 @@ def weights(model):
 
 
 def stop_after(monkeypatch, epochs, error=KeyboardInterrupt):
-    """Let the evaluation after so many epochs end the training."""
+    """Let the training end in the epoch after so many."""
     calls = []
 
-    def evaluate_or_stop(*args):
+    def check_or_stop(*args):
         calls.append(args)
-        if len(calls) == epochs + 2:  # the first is before the first epoch
+        if len(calls) == epochs + 1:
             raise error
-        return evaluate(*args)
+        return check_training(*args)
 
-    monkeypatch.setattr("common.training.evaluate", evaluate_or_stop)
+    monkeypatch.setattr("common.pretrained.check_training", check_or_stop)
 
 
 def interrupt(monkeypatch, saved, *args, **changes):
@@ -86,12 +87,11 @@ def test_an_interrupted_training_continues_to_the_same_weights(
 
 def test_retrain_continues_an_interrupted_retraining(few_digits, tmp_path, monkeypatch, capsys):
     load_or_train("autoencoder", few_digits, tmp_path, epochs=2)
-    arguments = ("autoencoder", few_digits, tmp_path, True)
+    arguments = ("autoencoder", few_digits, tmp_path, None, True)
     interrupt(monkeypatch, 1, *arguments, epochs=2, seed=5)
     capsys.readouterr()
     load_or_train("autoencoder", few_digits, tmp_path)  # loads the old one and says so
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "autoencoder.unfinished.pt" in line
+    line, _ = capsys.readouterr().err.splitlines()
     assert "autoencoder.unfinished.pt holds an unfinished training" in line
     load_or_train(*arguments, epochs=2, seed=5)
     assert "unfinished.pt after epoch 1" in capsys.readouterr().err
@@ -119,17 +119,61 @@ def test_a_state_of_another_training_stays_until_the_first_epoch_replaces_it(
     assert not unfinished.exists()
 
 
-def test_an_edit_of_the_code_begins_anew_and_other_line_ends_do_not(
+def test_an_edit_of_what_a_training_uses_begins_it_anew_and_another_edit_does_not(
     few_digits, tmp_path, monkeypatch, capsys
 ):
-    code = tmp_path / "models.py"
-    monkeypatch.setattr("models.__file__", str(code))
-    arguments = ("autoencoder", few_digits, tmp_path)
-    for content, first in ((b"loss = 1\n", 1), (b"loss = 1\r\n", 2), (b"loss = 2\n", 1)):
-        code.write_bytes(content)
+    for name, value, first in (("PIXELS", 100, 1), ("FILTERS", 17, 2), ("PIXELS", 50, 1)):
+        monkeypatch.setattr(f"models.{name}", value)
         capsys.readouterr()
-        interrupt(monkeypatch, 2 - first, *arguments, epochs=3)  # saves one epoch
+        interrupt(monkeypatch, 1, "vae2", few_digits, tmp_path, epochs=3)  # saves one epoch
         assert f"epoch  {first}/3" in capsys.readouterr().err
+
+
+def test_a_run_takes_what_it_does_not_hold_from_the_folder_above(few_digits, tmp_path, capsys):
+    committed, _ = load_or_train("autoencoder", few_digits, tmp_path, epochs=1)
+    run = (few_digits, tmp_path / "run", tmp_path)
+    capsys.readouterr()
+    found, _ = load_or_train("autoencoder", *run)
+    assert torch.equal(weights(found), weights(committed))
+    assert capsys.readouterr().err == f"autoencoder from {tmp_path / 'autoencoder.pt'}\n"
+    own, _ = load_or_train("autoencoder", *run, epochs=2)
+    found, history = load_or_train("autoencoder", *run)
+    assert torch.equal(weights(found), weights(own))
+    assert len(history["train"]["loss"]) == 2
+    assert torch.equal(weights(load_model("autoencoder", tmp_path)), weights(committed))
+
+
+def test_a_run_trains_an_edited_network_and_says_why(few_digits, tmp_path, monkeypatch, capsys):
+    load_or_train("autoencoder", few_digits, tmp_path, epochs=1)
+    monkeypatch.setattr("models.FILTERS", 8)
+    monkeypatch.setitem(RECIPES, "autoencoder", replace(RECIPES["autoencoder"], epochs=1))
+    capsys.readouterr()
+    load_or_train("autoencoder", few_digits, tmp_path / "run", tmp_path)
+    why, training, *_ = capsys.readouterr().err.splitlines()
+    assert re.match("this run gets its own autoencoder: .* another network", why)
+    assert re.match("training the autoencoder: 1 epoch on 96 images;", training)
+    assert (tmp_path / "run" / "autoencoder.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("epochs", "with epochs 1 instead of 2"), ("seed", "seed 0 instead of 3"), ("loss", "edited")],
+)
+def test_a_run_that_was_trained_otherwise_is_not_loaded(
+    few_digits, tmp_path, monkeypatch, change, words
+):
+    run = ("vae2", few_digits, tmp_path / "run", tmp_path)
+    load_or_train(*run, epochs=1)
+    load_or_train(*run, epochs=1)
+    before = (tmp_path / "run" / "vae2.pt").read_bytes()
+    changes = {"epochs": {"epochs": 2}, "seed": {"seed": 3}, "loss": {}}[change]
+    if change == "loss":
+        monkeypatch.setattr("models.PIXELS", 50)
+    with pytest.raises(ScriptError, match=rf"{words}.*--run.*--retrain"):
+        load_or_train(*run, **changes)
+    assert (tmp_path / "run" / "vae2.pt").read_bytes() == before
+    load_or_train(*run, retrain=True, **{"epochs": 1} | changes)
+    load_or_train(*run)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs fork, which only Linux bears here")
@@ -228,7 +272,7 @@ def test_weights_of_another_network_of_the_same_shapes_are_refused(
         return model
 
     monkeypatch.setitem(RECIPES, "autoencoder", replace(before, model=changed))
-    with pytest.raises(ScriptError, match=r"another network.* --checkpoint-dir") as error:
+    with pytest.raises(ScriptError, match=r"another network.* --run") as error:
         load_model("autoencoder", tmp_path)
     assert "retrain" not in str(error.value)  # that would replace the committed model
     monkeypatch.setattr("torch.__version__", f"{torch.__version__}+another.build")
@@ -244,7 +288,7 @@ def test_a_training_that_diverges_says_so_and_changes_no_file(few_digits, tmp_pa
     load_or_train("autoencoder", few_digits, tmp_path, epochs=1)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ScriptError, match=r"diverged.*learning rate below 1e\+08"):
-        load_or_train("autoencoder", few_digits, tmp_path, True, lr=1e8, epochs=2)
+        load_or_train("autoencoder", few_digits, tmp_path, retrain=True, lr=1e8, epochs=2)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
     def fail_after_the_second_epoch(state, x):
@@ -253,7 +297,7 @@ def test_a_training_that_diverges_says_so_and_changes_no_file(few_digits, tmp_pa
 
     monkeypatch.setattr("common.pretrained.check_training", fail_after_the_second_epoch)
     with pytest.raises(ScriptError):
-        load_or_train("autoencoder", few_digits, tmp_path, True, epochs=3)
+        load_or_train("autoencoder", few_digits, tmp_path, retrain=True, epochs=3)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before  # and no state
 
 

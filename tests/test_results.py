@@ -97,7 +97,7 @@ def assert_committed(name, measured):
 def test_the_numbers_of_quick_exercises(mnist, monkeypatch, tmp_path, script, name):
     module = importlib.import_module(script)
     monkeypatch.setattr("common.dataset.load_mnist", lambda *_, **__: mnist)  # reads it once
-    monkeypatch.setattr(module, "save_figure", lambda figure, _: plt.close(figure))
+    monkeypatch.setattr("common.plotting.save_figure", lambda figure, _: plt.close(figure))
     module.main(["--dataset=mnist", "--device=cpu", f"--figures-dir={tmp_path}"])
     measured = json.loads((tmp_path / f"{name}.json").read_text())
     assert flat(measured).keys() == flat(committed(name)).keys()
@@ -171,7 +171,8 @@ def test_the_vae_of_exercise_7(mnist):
                 "deviation": z_log_std.mean(dim=0).exp().tolist(),
                 "grid_step": [(a[1] - a[0]).item(), (b[1] - b[0]).item()],
                 "share_within_prior_radii": [
-                    (z.norm(dim=1) < radius).float().mean().item() for radius in prior_radii()
+                    (z.norm(dim=1) < radius).float().mean().item()
+                    for radius in prior_radii().values()
                 ],
                 "confident_share_of_grid": confident.float().mean().item(),
                 "confident_per_digit_of_grid": digit[confident].bincount(minlength=10).tolist(),
@@ -289,18 +290,18 @@ def test_the_readme_quotes_the_committed_numbers():
     bottleneck = committed("ex8")["test"]
     of_map = committed("ex8_test_set")["test"]["MAP"]
     for quote, *expected in (
-        ("ex1_loss` | mean squared error #", committed("ex1")["mse_test"]),
+        ("loss | mean squared error #", committed("ex1")["mse_test"]),
         ("# % of neighbors", 10 * sum(share)),
-        ("ex3_confusion` | # % correct", committed("ex3")["all"]["accuracy"]),
-        ("ex4_confusion` | # % correct", committed("ex4")["test"]["accuracy"]),
-        ("augmented_confusion` | # % correct", committed("ex4_augmented")["test"]["accuracy"]),
-        ("# of # grid images", committed("ex5")["confident"], committed("ex5")["images"]),
+        ("accuracy | # % correct", committed("ex3")["all"]["accuracy"]),
+        ("classifier # % correct", committed("ex4")["test"]["accuracy"]),
+        ("augmented # % correct", committed("ex4_augmented")["test"]["accuracy"]),
+        ("# of # images", committed("ex5")["confident"], committed("ex5")["images"]),
         ("# dB, from # dB", ex6["bottleneck"]["psnr"], ex6["noisy"]["psnr"]),
-        ("error # at the mean", committed("ex7")["VAE"]["mse"]),
-        ("neighbor # % correct", committed("ex7")["VAE"]["knn_accuracy"]),
+        ("of the VAE #", committed("ex7")["VAE"]["mse"]),
+        ("latents | 59.3 % | # %", committed("ex7")["VAE"]["knn_accuracy"]),
         ("# dB through the bottleneck", bottleneck["bottleneck"]["psnr"]),
-        ("16 latents | 0.0252 | # |", bottleneck["clean input"]["mse"]),
-        ("# dB by MAP, # % of the digits", of_map["psnr"], of_map["right_digit"]),
+        ("error | 0.0252 | # |", bottleneck["clean input"]["mse"]),
+        ("# dB by MAP, # % read correctly", of_map["psnr"], of_map["right_digit"]),
     ):
         found = re.search(re.escape(quote).replace(r"\#", r"([\d.]+)"), readme)
         assert found, quote

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from common import metrics, script
 from common.plotting import plt
-from common.pretrained import load_checkpoint
+from common.pretrained import load_checkpoint, saved_history
 from common.script import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,9 +107,7 @@ def options(folder):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Let the scripts draw their figures but write none."""
-    for name in {name for name, *_ in SCRIPTS}:
-        module = importlib.import_module(name)
-        monkeypatch.setattr(module, "save_figure", lambda figure, _: plt.close(figure))
+    monkeypatch.setattr("common.plotting.save_figure", lambda figure, _: plt.close(figure))
 
 
 @pytest.fixture
@@ -143,7 +142,8 @@ def test_the_numbers_printed_are_the_numbers_written(checkpoints, tmp_path, caps
     (path,) = tmp_path.rglob("ex1.json")
     printed, numbers = capsys.readouterr().out, json.loads(path.read_text())
     for part in ("train", "test"):
-        assert f"{numbers[f'mse_{part}']:.5f}" in printed
+        (row,) = re.findall(rf"\| {part} .*\| *(\S+) \|", printed)
+        assert float(row) == pytest.approx(numbers[f"mse_{part}"], rel=1e-3)
 
 
 @pytest.mark.slow
@@ -183,7 +183,7 @@ def test_only_the_scripts_own_model_is_trained_with_other_options(
     checkpoints, tmp_path, capsys, no_figures
 ):
     importlib.import_module("ex7_vae").main([*options(tmp_path), "--epochs", "1"])
-    trained = re.findall(r"training the (\w+) on", capsys.readouterr().err)
+    trained = re.findall(r"training the (\w+):", capsys.readouterr().err)
     assert trained == ["vae2"]
 
 
@@ -198,6 +198,38 @@ def test_a_second_run_loads_the_checkpoint_and_repeats_the_numbers(
     monkeypatch.setattr("common.pretrained.train", lambda *_: pytest.fail("trained again"))
     main([*options(tmp_path), "--epochs", "2"])
     assert path.read_text() == first
+
+
+@pytest.mark.slow
+def test_a_run_keeps_to_its_folders_and_other_exercises_use_its_model(
+    checkpoints, tmp_path, capsys, no_figures
+):
+    run = [*options(tmp_path), "--run", "wide"]
+    importlib.import_module("ex1_autoencoder").main([*run, "--epochs", "1"])
+    importlib.import_module("ex5_generate").main(run)
+    from_folders = re.findall(r"(\w+) from (\S+)", capsys.readouterr().err)
+    folder = tmp_path / "checkpoints/digits/limit-64"
+    expected = {"autoencoder": folder / "wide", "classifier": folder}
+    assert from_folders == [(name, f"{at / name}.pt") for name, at in expected.items()]
+    written = tmp_path / "figures/digits/limit-64/wide"
+    assert {path.name for path in tmp_path.rglob("*.json")} == {"ex1.json", "ex5.json"}
+    assert {path.parent for path in tmp_path.rglob("*.json")} == {written}
+
+
+def test_a_run_on_mnist_is_drawn_beside_the_committed_model(tmp_path, checkpoints):
+    def compared(*own):
+        arguments = [f"--figures-dir={tmp_path}", "--run=wide", *own]
+        options = script.make_parser("A script.").parse_args(arguments)
+        script.set_folders(options)
+        return options.compared
+
+    assert compared("--dataset=mnist") == script.CHECKPOINT_DIR
+    assert compared("--dataset=digits") is None
+    assert compared("--dataset=mnist", "--limit=64") is None
+    folder = checkpoints / "digits/limit-64"
+    assert saved_history("vae2", folder)["test"]["kl"] == [1.0, 0.5]
+    assert saved_history("vae3", folder) is None
+    assert saved_history("vae2", None) is None
 
 
 def test_numbers_of_the_first_images_count_the_images_that_there_are(
@@ -263,3 +295,17 @@ def test_a_gpu_that_is_not_there_is_a_usage_error(monkeypatch, capsys):
         importlib.import_module("ex2_latent").main(["--device", "cuda"])
     assert stop.value.code == 2
     assert "no CUDA device" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_runs(tmp_path, mnist):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("## Use the models from Python")[2].partition("##")[0]
+    code = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
+    pixels = (255 * mnist.x_clean_example[7, 0]).byte().numpy()
+    Image.fromarray(pixels).resize((300, 300)).save(tmp_path / "digit.png")
+    found = {}
+    exec(code.replace("digit.png", str(tmp_path / "digit.png")), found)
+    assert found["classifier"](found["x"]).argmax() == 7
+    x_noisy, x, x_estimate = (found[name] for name in ("x_noisy", "x", "x_estimate"))
+    assert metrics.psnr(x_estimate, x) > metrics.psnr(x_noisy, x) + 8
