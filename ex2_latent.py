@@ -3,14 +3,14 @@
 Writes ex2_latent and ex2.json.
 """
 
-import torch
-
 from common.dataset import load_data
 from common.latent import separation
 from common.metrics import predict
 from common.plotting import latent_figure, write_results
 from common.pretrained import load_or_train
 from common.script import fixed, format_table, make_parser, read_options, run_script
+
+import torch
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,14 +3,14 @@
 Writes ex3_accuracy, ex3_confusion and ex3.json.
 """
 
-import torch
-
 from common.dataset import load_data
 from common.latent import nearest_label
 from common.metrics import accuracies, confusion_matrix, predict
 from common.plotting import accuracy_bars, confusion_figure, write_results
 from common.pretrained import load_or_train
 from common.script import fixed, format_table, make_parser, read_options, run_script
+
+import torch
 
 FIRST = 1000  # the exercise has 1000 test images; MNIST has 10,000
 

@@ -4,13 +4,13 @@ Writes ex4_loss, ex4_confusion and ex4.json; with --augment, which trains on ima
 and shifted at random, ex4_augmented_loss and so on.
 """
 
-import torch.nn.functional as F
-
 from common.dataset import load_data
 from common.metrics import accuracies, confusion_matrix, predict
 from common.plotting import confusion_figure, loss_curves, write_results
 from common.pretrained import load_or_train, saved_history
 from common.script import fixed, format_table, make_parser, read_options, run_script
+
+import torch.nn.functional as F
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,7 +36,6 @@ def main(argv: list[str] | None = None) -> None:
             "images": len(labels),
             "correct": confusion.trace().item(),
             "cross_entropy": F.cross_entropy(logits, labels).item(),
-            "cross_entropy_first_500": F.cross_entropy(logits[:500], labels[:500]).item(),
         }
     figures = {f"{prefix}_confusion": confusion_figure(confusion)}
 

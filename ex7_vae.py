@@ -3,8 +3,6 @@
 Writes ex7_reconstructions, ex7_loss, ex7_latent, ex7_accuracy, ex7_grid, ex7_prior and ex7.json.
 """
 
-import torch
-
 from common.dataset import load_data
 from common.latent import (
     describe_latent_space,
@@ -28,6 +26,8 @@ from common.plotting import (
 from common.pretrained import load_or_train, saved_history
 from common.script import fixed, format_table, make_parser, read_options, run_script
 from models import kl_divergence
+
+import torch
 
 VAE_UNITS = ("latent unit $z_1$", "latent unit $z_2$")
 VAE_MEANS = ("mean of latent unit $z_1$", "mean of latent unit $z_2$")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
+from models import VAE, Autoencoder, Classifier, reparameterize
+
 import torch
 from torch import Tensor, nn
-
-from models import VAE, Autoencoder, Classifier, reparameterize
 
 
 @torch.no_grad()

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from common.dataset import Dataset
 from common.metrics import accuracies, confusion_matrix, predict
 from models import VAE
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 GRID_STEPS = 15
 

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable, Mapping
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from tqdm import tqdm
-
 from common.dataset import Dataset
 from common.script import fixed, format_table
 from MAP_template import map_estimate
 from models import VAE
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
 
 BATCH_SIZE = 500
 CONFIDENT = 0.9  # the probability above which the classifier counts as confident

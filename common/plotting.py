@@ -5,6 +5,11 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common.latent import grid_points, prior_radii
+from common.metrics import psnr
+from common.script import write_file, write_json
+from common.training import History
+
 import matplotlib
 import numpy as np
 import torch
@@ -15,11 +20,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, ConnectionPatch, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
-
-from common.latent import grid_points, prior_radii
-from common.metrics import psnr
-from common.script import write_file, write_json
-from common.training import History
 
 PAGE_WIDTH, NARROW = 16 / 2.54, 11 / 2.54  # inches: a figure is included at the width it has
 COLORS = matplotlib.color_sequences["petroff10"]  # ten that color-blind readers tell apart

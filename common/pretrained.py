@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
 import models
 from common import training
 from common.dataset import Dataset
 from common.script import CHECKPOINT_DIR, ScriptError, counted, log, write_file
 from common.training import RECIPES, History, Recipe, TrainState, train
+
+import torch
+from torch import Tensor, nn
 
 RECIPE_KEYS = ("epochs", "batch_size", "lr", "weight_decay", "augment")
 
@@ -175,7 +175,10 @@ def write_checkpoint(path: Path, checkpoint: dict) -> None:
 
 
 def read_checkpoint(path: Path) -> dict:
-    """Return the tensors, numbers and text of a checkpoint; raise a ScriptError for other files."""
+    """Return the tensors, numbers and text of a checkpoint; raise a ScriptError for other files.
+
+    Its history has the terms of the loss, and its settings the release of PyTorch.
+    """
     with path.open("rb") as file:
         try:
             if zipfile.ZipFile(file).testzip():  # torch.load does not compare the checksums
@@ -184,6 +187,11 @@ def read_checkpoint(path: Path) -> dict:
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
             if not checkpoint.keys() >= {"name", "architecture", "settings", "model", "history"}:
                 raise ValueError
+            terms = {"loss", "mse", "kl"} if checkpoint["name"].startswith("vae") else {"loss"}
+            parts = [checkpoint["history"][part] for part in ("train", "test")]
+            if not all(part[term] for part in parts for term in terms):
+                raise ValueError
+            checkpoint["settings"]["torch"]
         except Exception as error:  # the zip and pickle readers raise many types
             raise ScriptError(
                 f"{path} is damaged or not a checkpoint; delete it, and the next run trains it anew"

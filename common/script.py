@@ -24,8 +24,12 @@ class ScriptError(Exception):
 def run_script(main: Callable[[], None]) -> None:
     """Run `main`; end with one line and status 1 on an error of a file or a `ScriptError`."""
     name = Path(sys.argv[0]).name
+    sys.stdout.reconfigure(errors="backslashreplace")  # paths that the terminal cannot show
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # by `| head`; all files are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ScriptError, OSError) as error:
         sys.exit(f"{name}: error: {error}")
     except KeyboardInterrupt:

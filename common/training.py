@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+import models
+from common.dataset import Dataset
+from common.initialization import init_autoencoder, init_classifier, init_vae
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
-
-import models
-from common.dataset import Dataset
-from common.initialization import init_autoencoder, init_classifier, init_vae
 
 # A loss takes (model, images, labels) and returns its named terms; "loss" is minimized.
 Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]

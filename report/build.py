@@ -13,12 +13,12 @@ import re
 import textwrap
 from pathlib import Path
 
+from common.script import PROJECT, ScriptError, fixed, format_table, run_script, write_file
+from common.training import RECIPES
+
 import pypandoc
 import typst
 from jinja2 import Environment, StrictUndefined, TemplateError
-
-from common.script import PROJECT, ScriptError, fixed, format_table, run_script, write_file
-from common.training import RECIPES
 
 TEMPLATE = PROJECT / "report" / "template.md"
 STYLE = PROJECT / "report" / "report.typ"

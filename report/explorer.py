@@ -11,11 +11,6 @@ import io
 import json
 from collections.abc import Iterable
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor, nn
-
 from common.dataset import Dataset, load_data
 from common.metrics import FEW_STEPS, predict, psnr
 from common.plotting import DIGIT_COLORS
@@ -23,6 +18,11 @@ from common.pretrained import load_or_train
 from common.script import PROJECT, make_parser, read_options, run_script, write_file
 from MAP_template import map_estimate, map_loss
 from models import VAE
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
 
 TEMPLATE = PROJECT / "report" / "explorer.html"
 NEAREST_OF = 500  # test images

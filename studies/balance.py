@@ -17,9 +17,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import torch
-from torch import Tensor
-
 from common.dataset import Dataset
 from common.metrics import confident_digits, predict
 from common.pretrained import load_model
@@ -28,6 +25,9 @@ from common.training import RECIPES, fit
 from models import vae_loss
 from studies import validate
 from studies.study import make_parser, run_all, save_results, validation_split
+
+import torch
+from torch import Tensor
 
 NAMES, PIXELS = ("vae2", "vae16"), (1024, 200, 100, 50, 25)
 CANDIDATES = (200, 100, 50)

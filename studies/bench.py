@@ -27,12 +27,6 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-import torch
-import torch.nn.functional as F
-from joblib import Parallel, delayed
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
-
 from common import training
 from common.dataset import Dataset, load_mnist
 from common.metrics import predict
@@ -42,6 +36,12 @@ from common.training import RECIPES, TrainState, train
 from MAP_template import map_estimate, map_loss
 from models import FILTERS, Classifier, Encoder, kl_divergence, reparameterize
 from studies.study import first_images, make_parser, on_one_thread, save_results
+
+import torch
+import torch.nn.functional as F
+from joblib import Parallel, delayed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 REPEATS = 3
 COURSE_MSE = 0.0427  # of the course's autoencoder on the test images, on pixels in [0, 1]

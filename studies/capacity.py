@@ -16,9 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-
 import models
 from common.dataset import Dataset
 from common.metrics import predict
@@ -27,6 +24,9 @@ from common.pretrained import load_or_train
 from common.script import fixed, print_table, read_options, run_script
 from common.training import RECIPES, evaluate, fit
 from studies.study import first_images, make_parser, run_all, save_results, seed_folder
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 FILTERS = (2, 4, 8, 16, 32)
 SEEDS = (0, 1, 2)

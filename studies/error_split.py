@@ -19,6 +19,13 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import product
 
+from common.dataset import Dataset
+from common.metrics import predict, psnr
+from common.plotting import COLORS, PAGE_WIDTH
+from common.pretrained import load_model
+from common.script import fixed, print_table, read_options, run_script
+from studies.study import make_parser, run_all, save_results, solve
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,13 +33,6 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import Tensor, nn
-
-from common.dataset import Dataset
-from common.metrics import predict, psnr
-from common.plotting import COLORS, PAGE_WIDTH
-from common.pretrained import load_model
-from common.script import fixed, print_table, read_options, run_script
-from studies.study import make_parser, run_all, save_results, solve
 
 NOISE_LEVELS = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5)
 IMAGES, CHOSEN_ON, LATENT_SIZE = 1000, 100, 16

@@ -19,12 +19,6 @@ Writes map_minima.json and map_minima.png beside this file. About three hours on
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from torch import Tensor
-
 from common.dataset import NOISE, Dataset, load_mnist
 from common.metrics import FEW_STEPS, predict, psnr
 from common.plotting import COLORS, PAGE_WIDTH
@@ -40,6 +34,12 @@ from studies.study import (
     solve,
     validation_split,
 )
+
+import torch
+import torch.nn.functional as F
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from torch import Tensor
 
 FOLDER = CHECKPOINT_DIR / "validation"
 IMAGES, IMAGES_OF_WEIGHTS = 1000, 200

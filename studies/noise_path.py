@@ -11,15 +11,15 @@ mean did, those less the mean would come out as well as those with the weakest n
 noise_path.json beside this file. About a minute on two cores.
 """
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from common.dataset import load_mnist
 from common.metrics import image_metrics, predict
 from common.pretrained import load_model
 from common.script import fixed, print_table, run_script
 from studies.study import make_parser, save_results
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 DRAWS = 20  # of the noise, for its mean after clipping
 

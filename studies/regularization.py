@@ -21,14 +21,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
-import torch.nn.functional as F
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from sklearn.mixture import GaussianMixture
-from torch import Tensor, nn
-from torch.distributions import Normal
-
 from common.dataset import Dataset, load_mnist
 from common.latent import grid_points, nearest_label, prior_quantiles
 from common.metrics import confident_digits, predict
@@ -38,6 +30,14 @@ from common.script import fixed, print_table, read_options, run_script
 from common.training import RECIPES, fit
 from models import PIXELS, VAE, kl_divergence
 from studies.study import make_parser, run_all, save_results, seed_folder
+
+import torch
+import torch.nn.functional as F
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from sklearn.mixture import GaussianMixture
+from torch import Tensor, nn
+from torch.distributions import Normal
 
 DRAWS, COMPONENTS, SEEDS = 5000, 10, (0, 1, 2)
 CONTROL = "reconstruction only"

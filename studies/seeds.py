@@ -12,8 +12,6 @@ and a half on two cores.
 
 import statistics
 
-import torch.nn.functional as F
-
 from common.dataset import Dataset
 from common.latent import grid_points, latent_grid, nearest_label, posterior_moments
 from common.metrics import confident_digits, denoise, image_metrics, predict
@@ -22,6 +20,8 @@ from common.script import fixed, print_table, read_options, run_script
 from common.training import evaluate
 from models import vae_loss
 from studies.study import make_parser, run_all, save_results, seed_folder
+
+import torch.nn.functional as F
 
 SEEDS, NAMES = (0, 1, 2), ("autoencoder", "classifier", "vae2", "vae16")
 DIGITS = {"mse": 5, "dB": 2, "%": 2, "nats": 2, "grid": 1}

@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-from joblib import Parallel, delayed, parallel_config
-from matplotlib.figure import Figure
-from torch import Tensor
-
 from common.dataset import Dataset, download, load_mnist
 from common.metrics import predict
 from common.plotting import save_figure
 from common.script import CHECKPOINT_DIR, DATA_DIR, ScriptError, write_json
 from MAP_template import map_estimate, map_loss
 from models import VAE
+
+import torch
+from joblib import Parallel, delayed, parallel_config
+from matplotlib.figure import Figure
+from torch import Tensor
 
 VALIDATION = 10_000  # of the training images
 FIRST_STEPS, MOST_STEPS, TOLERANCE = 50, 3200, 0.05  # of `solve`

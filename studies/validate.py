@@ -8,9 +8,6 @@ A hyperparameter chosen this way is chosen without the test images.
 from dataclasses import replace
 from functools import partial
 
-import torch.nn.functional as F
-from torch import nn
-
 from common.dataset import Dataset, load_mnist
 from common.latent import nearest_label, posterior_moments
 from common.metrics import denoise, predict, psnr
@@ -18,6 +15,9 @@ from common.script import positive, read_options, run_script
 from common.training import RECIPES, evaluate, fit
 from models import VAE, Classifier, vae_loss
 from studies.study import make_parser, validation_split
+
+import torch.nn.functional as F
+from torch import nn
 
 DENOISED = 1000  # of the validation images, with noise
 

@@ -4,13 +4,13 @@ import hashlib
 import os
 from pathlib import Path
 
-import pytest
-import torch
-from hypothesis import settings
-
 from common.dataset import SHA256, Dataset, load_digits, load_mnist
 from common.pretrained import write_checkpoint
 from common.training import RECIPES
+
+import pytest
+import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)

@@ -7,14 +7,14 @@ import shutil
 import socket
 import struct
 
-import pytest
-import torch
-from PIL import Image, ImageDraw
-
 from common import dataset
 from common.dataset import find_data, load_digits, load_image, load_mnist
 from common.pretrained import load_model
 from common.script import ScriptError
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
 
 
 @pytest.fixture
@@ -55,6 +55,8 @@ def assert_examples_are_test_images(data):
 def test_digits(digits):
     assert_nine_tensors(digits, 1437, 360)
     assert_examples_are_test_images(digits)
+    train, test = (set(map(bytes, x.numpy())) for x in (digits.x_clean_train, digits.x_clean_test))
+    assert not train & test
 
 
 def test_mnist(mnist, data_dir):
@@ -116,16 +118,24 @@ def test_a_server_that_does_not_answer_is_given_up_and_the_time_out_reset(tmp_pa
     assert socket.getdefaulttimeout() == before
 
 
-def test_the_packed_files_are_enough_without_internet(raw, tmp_path, offline, monkeypatch):
-    resources = []
-    for path in list(raw.iterdir()):
-        packed = gzip.compress(path.read_bytes(), compresslevel=1)
-        path.with_name(f"{path.name}.gz").write_bytes(packed)
-        path.unlink()
-        # Packed anew, a file has another checksum than the one that torchvision knows.
-        resources.append((f"{path.name}.gz", hashlib.md5(packed).hexdigest()))
-    monkeypatch.setattr("torchvision.datasets.MNIST.resources", resources)
-    assert len(load_mnist(tmp_path).labels_test) == 10_000
+def test_packed_files_of_another_packing_are_unpacked(tmp_path, offline, monkeypatch):
+    """MNIST in miniature: three images, of which one is white."""
+    raw = tmp_path / "MNIST/raw"
+    raw.mkdir(parents=True)
+    images = struct.pack(">4I", 2051, 3, 28, 28) + bytes(28 * 28) + bytes([255]) * 28 * 28
+    images += bytes([51]) * 28 * 28
+    for name in dataset.SHA256:
+        content = images if "images" in name else struct.pack(">2I", 2049, 3) + bytes([7, 8, 9])
+        monkeypatch.setitem(dataset.SHA256, name, hashlib.sha256(content).hexdigest())
+        (raw / f"{name}.gz").write_bytes(gzip.compress(content))
+    data = load_mnist(tmp_path)
+    assert data.labels_test.tolist() == [7, 8, 9]
+    expected = torch.tensor([0, 1, 0.2]).view(3, 1, 1, 1).expand(3, 1, 32, 32)
+    torch.testing.assert_close(data.x_clean_train, expected)
+    (raw / "train-labels-idx1-ubyte").unlink()
+    (raw / "train-labels-idx1-ubyte.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(ScriptError, match=r"train-labels-idx1-ubyte.gz is damaged"):
+        load_mnist(tmp_path)
 
 
 def test_a_damaged_file_is_named(raw, tmp_path):

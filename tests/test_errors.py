@@ -7,19 +7,20 @@ import re
 import threading
 from unittest import mock
 
+from common.pretrained import load_checkpoint, write_checkpoint
+from common.script import ScriptError, make_parser, run_script
+from common.training import RECIPES
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.pretrained import load_checkpoint, write_checkpoint
-from common.script import ScriptError, make_parser, run_script
-from common.training import RECIPES
-
 EX1, EX2, EX7 = "ex1_autoencoder", "ex2_latent", "ex7_vae"
 TRAIN = ["--epochs", "1"]  # in a folder of its own
 MNIST = ["--dataset", "mnist", "--data-dir", "{tmp}/data"]
-HISTORY = {part: {"loss": [1.0, 0.5]} for part in ("train", "test")}
+TERMS = ("loss", "mse", "kl")
+HISTORY = {part: {term: [1.0, 0.5] for term in TERMS} for part in ("train", "test")}
 
 
 def at(tmp, name="autoencoder.pt"):
@@ -120,6 +121,22 @@ CASES = {
         ["vae2.pt does not fit", "--run"],
     ),
     "checkpoint without settings": (EX2, checkpoint(settings=None), [], 1, ["damaged"]),
+    "checkpoint with empty settings": (EX2, checkpoint(settings={}), [], 1, ["damaged"]),
+    "checkpoint with an empty history": (EX1, checkpoint(history={}), [], 1, ["damaged"]),
+    "checkpoint with a history of no epoch": (
+        EX1,
+        checkpoint(history={"train": {"loss": []}, "test": {"loss": [1.0]}}),
+        [],
+        1,
+        ["damaged"],
+    ),
+    "checkpoint of a VAE without its terms": (
+        EX7,
+        checkpoint("vae2", file="vae2.pt", history={p: {"loss": [1.0]} for p in HISTORY}),
+        [],
+        1,
+        ["damaged"],
+    ),
     "checkpoint is a bare tensor": (EX2, bare(torch.zeros(3)), [], 1, ["not a checkpoint"]),
     "checkpoint with numbered weights": (EX2, checkpoint(model={1: 2}), [], 1, ["does not fit"]),
     "checkpoint with a weight that is no number": (

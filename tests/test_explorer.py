@@ -1,13 +1,20 @@
 """The page of the latent spaces, in a real browser where there is one."""
 
+import base64
+import io
 import json
 import re
 import shutil
-import statistics
 from pathlib import Path
 
+from common.metrics import FEW_STEPS, denoise, predict, psnr
+from common.pretrained import load_model
+from report import explorer
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.chrome.service import Service
@@ -15,10 +22,6 @@ from selenium.webdriver.common.actions import interaction
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.support.ui import WebDriverWait
-
-from common.metrics import FEW_STEPS, denoise, predict, psnr
-from common.pretrained import load_model
-from report import explorer
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "figures" / "explorer.html"
@@ -78,6 +81,22 @@ def test_the_page_is_built_from_the_checkpoints(checkpoints, few_digits, tmp_pat
     found = re.search(r'id="content">(.*?)</script>', path.read_text(encoding="utf-8"))
     content = json.loads(found[1])
     assert content["planes"].keys() == {"autoencoder", "vae"}
+    labels, x = few_digits.labels_test, few_digits.x_clean_test[: explorer.NEAREST_OF]
+    assert list(base64.b64decode(content["labels"])) == labels.tolist()
+    for name, model in (("autoencoder", "autoencoder"), ("vae", "vae2")):
+        latents = np.frombuffer(base64.b64decode(content["planes"][name]["latents"]), "<f4")
+        h = predict(load_model(model, checkpoints / "digits/limit-64").encode, x)
+        assert latents[: h.numel()] == pytest.approx(h.flatten().tolist(), abs=1e-5)
+    denoising = content["denoising"]
+    assert denoising["labels"] == few_digits.labels_example.tolist()
+    for shown, expected in (
+        (content["images"], x),
+        (denoising["clean"], few_digits.x_clean_example),
+        (denoising["noisy"], few_digits.x_noisy_example.clamp(0, 1)),
+    ):
+        with Image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2]))) as sprite:
+            seen = torch.from_numpy(np.array(sprite)) / 255.0
+        torch.testing.assert_close(seen.view_as(expected), expected, atol=0.003, rtol=0)
     losses = torch.tensor(content["denoising"]["losses"])
     assert losses.shape == (10, 1 + FEW_STEPS["iterations"])
     assert (losses[:, -1] < losses[:, 0]).all()
@@ -139,13 +158,6 @@ def test_only_the_vae_shows_the_prior(page):
     for tab, shown in (("autoencoder", False), ("vae", True)):
         page.find_element("id", f"tab-{tab}").click()
         assert page.find_element("id", "prior").is_displayed() == shown
-
-
-def test_an_image_is_decoded_quickly(page):
-    page.find_element("id", "tab-vae").click()
-    script = "const t = performance.now(); plane.decode([0, 0]); return performance.now() - t"
-    times = [page.execute_script(script) for _ in range(25)]
-    assert statistics.median(times[5:]) < 100  # milliseconds; under 20 on an idle machine
 
 
 def test_two_pins_draw_a_line_that_the_slider_moves_along(page):

@@ -1,11 +1,12 @@
 """Exercise 8b: equation (.4) and its solver."""
 
-import torch
-from torch import nn
-
 import MAP_template
 from MAP_template import linear_solution, map_estimate, map_loss
 from models import VAE
+
+import pytest
+import torch
+from torch import nn
 
 
 def linear_problem(images=6, size=4, pixels=30):
@@ -30,6 +31,14 @@ def test_a_linear_decoder_gives_the_closed_form():
         torch.testing.assert_close(x_estimate, decoder(z_estimate).detach())
         assert losses.shape == (400, 6)
         assert (losses[-1] <= losses[0]).all()
+
+
+def test_the_steps_shrink_along_a_cosine_from_the_default_learning_rate():
+    """Far from the minimum the gradient is nearly constant, and Adam's step the learning rate."""
+    far = torch.full((1, 1), 1e6)
+    for iterations, shares in ((1, [1]), (4, [1, 0.8536, 0.5, 0.1464])):
+        z_estimate, *_ = map_estimate(lambda z: z, far, 1, 0.0, iterations=iterations)
+        assert z_estimate.item() == pytest.approx(0.2 * sum(shares), rel=1e-3)
 
 
 def test_every_image_is_solved_as_if_it_were_alone():

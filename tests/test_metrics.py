@@ -1,11 +1,11 @@
 """What the numbers in the json files mean, on examples that can be checked by hand."""
 
+from common.latent import neighbors, separation
+from common.metrics import accuracies, confident_digits, confusion_matrix, image_metrics
+
 import pytest
 import torch
 from torch import nn
-
-from common.latent import neighbors, separation
-from common.metrics import accuracies, confident_digits, confusion_matrix, image_metrics
 
 
 class Reader(nn.Module):

@@ -2,12 +2,12 @@
 
 import math
 
+from common.initialization import init_autoencoder
+from models import Autoencoder, Classifier, autoencoder_loss, classifier_loss
+
 import pytest
 import torch
 from torch import nn
-
-from common.initialization import init_autoencoder
-from models import Autoencoder, Classifier, autoencoder_loss, classifier_loss
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -30,6 +30,16 @@ def test_every_weight_of_the_autoencoder_learns_from_the_first_step(digits):
     autoencoder_loss(autoencoder, digits.x_clean_train[:64], None)["loss"].backward()
     for name, parameter in autoencoder.named_parameters():
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_encode_and_decode_are_the_halves_of_the_autoencoder(digits):
+    torch.manual_seed(0)
+    autoencoder, x = Autoencoder(), digits.x_clean_test[:9]
+    init_autoencoder(autoencoder, digits.x_clean_train)
+    r, h = autoencoder(x)
+    assert torch.equal(autoencoder.encode(x), h.flatten(1))
+    torch.testing.assert_close(autoencoder.decode(autoencoder.encode(x)), r)
+    torch.testing.assert_close(autoencoder.reconstruct(x), r)
 
 
 def test_the_initialization_survives_images_that_are_all_the_same():

@@ -1,15 +1,8 @@
 """Models that are loaded, trained, continued after an interruption, or found to be broken."""
 
-import multiprocessing
 import re
 import signal
-import sys
-import time
 from dataclasses import replace
-
-import pytest
-import torch
-from torch import nn
 
 from common import pretrained
 from common.initialization import init_autoencoder, init_vae
@@ -19,11 +12,13 @@ from common.pretrained import (
     load_checkpoint,
     load_model,
     load_or_train,
-    read_checkpoint,
-    write_checkpoint,
 )
 from common.script import ScriptError, run_script, write_file
 from common.training import TrainState
+
+import pytest
+import torch
+from torch import nn
 
 pytestmark = pytest.mark.slow
 
@@ -174,31 +169,6 @@ def test_a_run_that_was_trained_otherwise_is_not_loaded(
     assert (tmp_path / "run" / "vae2.pt").read_bytes() == before
     load_or_train(*run, retrain=True, **{"epochs": 1} | changes)
     load_or_train(*run)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs fork, which only Linux bears here")
-def test_a_killed_training_continues_to_the_weights_of_one_left_alone(few_digits, tmp_path):
-    arguments, unfinished = ("autoencoder", few_digits), tmp_path / "autoencoder.unfinished.pt"
-    whole, history = load_or_train(*arguments, tmp_path / "whole", epochs=3)
-
-    def train_and_wait():
-        def write_and_wait(path, checkpoint):
-            write_checkpoint(path, checkpoint)
-            time.sleep(1000)  # for the kill
-
-        pretrained.write_checkpoint = write_and_wait
-        load_or_train(*arguments, tmp_path, epochs=3)
-
-    process = multiprocessing.get_context("fork").Process(target=train_and_wait)
-    process.start()
-    while not unfinished.exists() and process.is_alive():
-        time.sleep(0.01)
-    process.kill()
-    process.join()
-    assert len(read_checkpoint(unfinished)["history"]["train"]["loss"]) == 1
-    continued, history_continued = load_or_train(*arguments, tmp_path, epochs=3)
-    assert torch.equal(weights(whole), weights(continued))
-    assert history == history_continued
 
 
 def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(

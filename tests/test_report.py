@@ -5,11 +5,11 @@ import re
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from common.plotting import plt, save_figure
 from common.script import ScriptError
 from report.build import TEMPLATE, build, code, write_pdf
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMBER = re.compile(r"(\d+(?:[.,]\d+)*)")

@@ -8,10 +8,6 @@ from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-import torch
-from torch import nn
-
 import models
 from common.dataset import NOISE
 from common.metrics import FEW_STEPS
@@ -29,6 +25,10 @@ from studies import (
     seeds,
     study,
 )
+
+import pytest
+import torch
+from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
 of_committed_models = pytest.mark.usefixtures("committed_checkpoints")

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
+from common.dataset import TENSORS
+from common.training import RECIPES, TrainState, evaluate, fit, random_affine, train
+
 import pytest
 import torch
 from torch import nn
-
-from common.dataset import TENSORS
-from common.training import RECIPES, TrainState, evaluate, fit, random_affine, train
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +152,24 @@ def test_evaluation_weighs_every_image_alike():
     labels = torch.arange(1201)  # three batches, the last one short
     result = evaluate(nn.Identity(), mean_label, torch.zeros(1201, 1), labels)
     assert result["loss"] == pytest.approx(600)
+
+
+def test_the_training_loss_weighs_every_image_alike(few_digits):
+    def mean_pixel(model, x, labels):
+        return {"loss": x.mean() + 0 * sum(p.sum() for p in model.parameters())}
+
+    recipe = replace(RECIPES["autoencoder"], loss=mean_pixel, batch_size=95, epochs=1)
+    state = fit(recipe, few_digits)  # of 96 images: the last batch has one
+    found = state.history["train"]["loss"][0]
+    assert found == pytest.approx(few_digits.x_clean_train.mean().item(), rel=1e-5)
+
+
+def test_augmentation_leaves_black_edges_and_does_not_blur():
+    torch.manual_seed(0)
+    changed = random_affine(torch.ones(500, 1, 32, 32))
+    assert (changed.amin(dim=(1, 2, 3)) < 0.1).float().mean() > 0.8  # at a corner, usually
+    x = 0.4 + 0.2 * torch.rand(500, 1, 32, 32)
+    assert random_affine(x)[..., 6:-6, 6:-6].var() > 0.6 * x.var()  # bilinear: 0.45
 
 
 def test_augmentation_rotates_scales_and_shifts_each_image_by_its_own_amounts():

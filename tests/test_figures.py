@@ -1,0 +1,446 @@
+"""What the figures and tables of the scripts show, for data and models that are known.
+
+The models are no networks. A latent is two pixels of the image, and an image that is decoded from a
+latent shows it: `h_1` in its left half, `h_2` in its right one. The classifier reads the digit that
+one row of pixels spells. So the images, places and numbers of every figure are known.
+"""
+
+import importlib
+from types import SimpleNamespace
+
+from common.dataset import TENSORS, Dataset
+from common.latent import prior_quantiles
+from common.metrics import psnr
+from common.plotting import (
+    COLORS,
+    DIGIT_COLORS,
+    accuracy_bars,
+    confusion_figure,
+    digit_legend,
+    latent_scatter,
+    map_loss_figure,
+    plt,
+)
+from MAP_template import map_estimate, map_loss
+
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from torch.nn.functional import one_hot
+
+ROW = 4  # of the pixels that spell the digit
+HISTORY = {part: {t: [9.0, 2.0, 1.0] for t in ("loss", "mse", "kl")} for part in ("train", "test")}
+
+
+def spell(x, digits, sure=1.0):
+    x[:, 0, ROW, :10] = sure * one_hot(digits, 10)
+    return x
+
+
+class Model:
+    """An autoencoder or a VAE whose images show their latents."""
+
+    def __init__(self):
+        self.encoder = lambda x: (*self.posterior(x), self.encode(x) + 1)
+        self.encoder.posterior = self.posterior
+
+    def parameters(self):
+        return [torch.zeros(7)]
+
+    def posterior(self, x):
+        return self.encode(x), 3 * x[:, 0, 1, :2] - 3
+
+    def encode(self, x):
+        return 8 * x[:, 0, 0, :2]
+
+    def decode(self, h):
+        halves = [h[:, i, None, None, None].expand(-1, 1, 32, 16) / 8 for i in (0, 1)]
+        h1, h2 = h.detach().T
+        sure = (h2 > 2).float()[:, None]
+        return spell(torch.cat(halves, dim=3).clone(), h1.round().clamp(0, 9).long(), sure)
+
+    def reconstruct(self, x):
+        return self.decode(self.encode(x))
+
+
+class Classifier:
+    def __call__(self, x):
+        return 99 * x[:, 0, ROW, :10]
+
+    def parameters(self):
+        return [torch.zeros(5)]
+
+
+def images_and_labels(labels, seed):
+    torch.manual_seed(seed)
+    labels = labels[torch.randperm(len(labels))]
+    x = torch.rand(len(labels), 1, 32, 32) / 10
+    x[:, 0, 0, 0] = (labels + torch.rand(len(labels))) / 10
+    x[:, 0, :2, 1], x[:, 0, 1, 0] = torch.rand(len(labels), 2), torch.rand(len(labels)) / 2
+    x[labels < 2, 0, 0, labels[labels < 2]] *= torch.arange((labels < 2).sum()) % 2  # half are 0
+    x = spell(x, labels)
+    spell(x[:4], (labels[:4] + 3) % 10)  # which the classifier misreads
+    return x, labels
+
+
+@pytest.fixture(scope="module")
+def data():
+    frequent = torch.arange(10).repeat_interleave(torch.arange(2, 12))
+    train, test = images_and_labels(9 - frequent, 1), images_and_labels(frequent, 2)
+    examples = [(test[1] == digit).nonzero()[-1, 0].item() for digit in range(10)]
+    return Dataset("digits", dict(zip(TENSORS, train + test, strict=True)).__getitem__, examples)
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """Return a function that runs a script: its figures, its numbers and the cells it prints."""
+    folder = tmp_path_factory.mktemp("figures")
+
+    def load(name, *_, **__):
+        return (Classifier() if "classifier" in name else Model()), HISTORY
+
+    def run(script, *own):
+        module, results = importlib.import_module(script), []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("common.dataset.load_digits", lambda **_: data)
+            patch.setattr(module, "load_or_train", load)
+            patch.setattr(module, "write_results", lambda _, *found: results.append(found))
+            patch.setattr(module, "FIRST", 20, raising=False)
+            patch.setattr(module, "LATENT_SIZE", 2, raising=False)
+            module.main(["--dataset=digits", "--device=cpu", f"--figures-dir={folder}", *own])
+        ((figures, numbers, *tables),) = results
+        cells = {place: cell for table in tables if "|" in table for place, cell in cells_of(table)}
+        return SimpleNamespace(figures=figures, cells=cells, **numbers)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def cells_of(table):
+    """Yield the cells of a table with the names of their row and column."""
+    lines = [line.strip("|").split("|") for line in table.splitlines() if "|" in line]
+    header, _, *rows = ([cell.strip() for cell in line] for line in lines)
+    names = 2 if header[1] == "shown" else 1
+    for row in rows:
+        for column, cell in zip(header[names:], row[names:], strict=True):
+            yield (" ".join(row[:names]), column), float(cell.replace(",", "").replace("-", "nan"))
+
+
+def points(ax):
+    """Return the colored points of a scatter plot, in an order of their own."""
+    scatter = ax.collections[0]
+    colors = map(to_hex, scatter.get_facecolors())
+    return sorted((*map(float, xy), c) for xy, c in zip(scatter.get_offsets(), colors, strict=True))
+
+
+def expected_points(h, labels):
+    return sorted((*xy, DIGIT_COLORS[label]) for xy, label in zip(h.tolist(), labels, strict=True))
+
+
+def assert_rows(figure, **rows):
+    """Compare every image of a figure, and the names of its rows."""
+    axes = iter(figure.axes)
+    for name, images in rows.items():
+        for column, image in enumerate(images):
+            ax = next(axes)
+            assert column or ax.get_ylabel() == name
+            shown = torch.from_numpy(ax.images[0].get_array().data)
+            torch.testing.assert_close(shown, image[0], atol=1e-5, rtol=0, msg=f"{name} {column}")
+    assert not list(axes)
+
+
+def confusion_of(labels, predicted):
+    pairs = list(zip(labels.tolist(), predicted.tolist(), strict=True))
+    return [[pairs.count((i, j)) for j in range(10)] for i in range(10)]
+
+
+def assert_confusion(figure, confusion):
+    ax = figure.axes[0]
+    shown = {text.get_position(): int(text.get_text().split()[0]) for text in ax.texts}
+    assert shown == {(j, i): n for i, row in enumerate(confusion) for j, n in enumerate(row) if n}
+
+
+def bars(figure):
+    """Return the heights of the bars, from the left, by the name that the legend gives them."""
+    return {
+        container.get_label(): [
+            bar.get_height() for bar in sorted(container, key=lambda bar: bar.get_x())
+        ]
+        for container in figure.axes[0].containers
+    }
+
+
+def nearest(h_train, labels_train, h):
+    return labels_train[torch.cdist(h, h_train).argmin(dim=1)]
+
+
+def test_a_point_has_the_color_of_its_digit_in_the_plot_and_in_the_legend():
+    h, labels = torch.tensor([[1.0, 5.0], [2.0, 4.0], [3.0, 6.0]]), torch.tensor([7, 2, 5])
+    figure, ax = plt.subplots()
+    latent_scatter(ax, h, labels)
+    assert points(ax) == expected_points(h, labels)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("latent unit $h_1$", "latent unit $h_2$")
+    digit_legend(figure)
+    (legend,) = figure.legends
+    found = {
+        text.get_text(): to_hex(handle.get_facecolor()[0])
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+    }
+    assert found == {str(digit): color for digit, color in enumerate(DIGIT_COLORS)}
+
+
+def test_bars_stand_at_their_digits_with_their_names_and_the_level_of_chance():
+    values = {"first": list(range(10)), "second": list(range(50, 60))}
+    figure = accuracy_bars(values, chance=10)
+    assert bars(figure) == values
+    for container, color in zip(figure.axes[0].containers, COLORS, strict=False):
+        assert to_hex(container[0].get_facecolor()) == to_hex(color)
+        assert all(abs(bar.get_center()[0] - i) < 0.4 for i, bar in enumerate(container))
+    (line,) = figure.axes[0].lines
+    assert (line.get_label(), set(line.get_ydata())) == ("chance", {10})
+    assert figure.axes[0].get_xlabel() == "digit"
+
+
+def test_a_confusion_matrix_counts_digits_in_rows_and_shades_the_shares_of_a_row():
+    confusion = torch.zeros(10, 10, dtype=torch.long)
+    confusion[2, 7], confusion[2, 2], confusion[7, 7] = 3, 1, 5
+    figure = confusion_figure(confusion)
+    assert_confusion(figure, confusion.tolist())
+    ax = figure.axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("classified as", "digit")
+    share = ax.images[0].get_array()
+    assert (share[2, 7], share[2, 2], share[7, 7], share.sum()) == (75, 25, 100, 200)
+    assert {text.get_text() for text in ax.texts} == {"3\n75.0%", "1\n25.0%", "5\n100.0%"}
+
+
+def test_the_map_loss_is_drawn_for_each_image_and_its_mean_by_the_names_of_the_starts():
+    runs = {"a": torch.tensor([[9.0, 1, 2], [3, 1, 2]]), "b": torch.tensor([[8.0, 4, 3]] * 2)}
+    figure = map_loss_figure(runs)
+    lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines}
+    assert [lines["a"], lines["b"]] == [[4, 2], [5, 5]]
+    thin = [line.get_ydata().tolist() for line in figure.axes[0].lines if line.get_alpha()]
+    assert thin == [x.tolist() for losses in runs.values() for x in losses.T]
+
+
+def test_the_quantiles_divide_the_prior_into_equal_shares():
+    q = prior_quantiles()
+    shares = torch.special.ndtr(q)
+    torch.testing.assert_close(shares, (2 * torch.arange(15) + 1) / 30)
+
+
+def test_exercise_1_shows_clean_images_and_their_reconstructions(run, data):
+    found, x, model = run("ex1_autoencoder"), data.x_clean_example, Model()
+    assert_rows(found.figures["ex1_reconstructions"], input=x, output=model.reconstruct(x))
+    for part, images in (("train", data.x_clean_train), ("test", data.x_clean_test)):
+        mse = (model.reconstruct(images) - images).square().mean().item()
+        assert found.ex1[f"mse_{part}"] == pytest.approx(mse, rel=1e-5)
+        assert found.cells[part, "mean squared error"] == pytest.approx(mse, abs=1e-5)
+        assert found.cells[part, "images"] == len(images)
+
+
+def test_exercise_2_shows_the_latents_of_the_test_images(run, data):
+    found, h = run("ex2_latent"), Model().encode(data.x_clean_test)
+    for ax in found.figures["ex2_latent"].axes:
+        assert points(ax) == expected_points(h, data.labels_test)
+    names = {digit: h[data.labels_test == digit] for digit in range(10)}
+    for digit, own in names.items():
+        for unit, column in enumerate(("h1 is 0 (%)", "h2 is 0 (%)")):
+            share = 100 * (own[:, unit] == 0).float().mean().item()
+            assert found.cells[str(digit), column] == pytest.approx(share, abs=0.06)
+    ten = torch.cdist(h, h).fill_diagonal_(torch.inf).topk(10, largest=False).indices
+    alike = (data.labels_test[ten] == data.labels_test[:, None]).float().mean(dim=1)
+    for digit in range(10):
+        share = 100 * alike[data.labels_test == digit].mean().item()
+        assert found.cells[str(digit), "neighbors of the same digit (%)"] == pytest.approx(
+            share, abs=0.06
+        )
+
+
+def test_exercise_3_classifies_by_the_nearest_neighbor_and_knows_chance(run, data):
+    found, labels = run("ex3_knn"), data.labels_test
+    h_train, h = (Model().encode(x) for x in (data.x_clean_train, data.x_clean_test))
+    predicted = nearest(h_train, data.labels_train, h)
+    assert_confusion(found.figures["ex3_confusion"], confusion_of(labels, predicted))
+    shown = bars(found.figures["ex3_accuracy"])
+    chance = torch.bincount(data.labels_train, minlength=10) / len(data.labels_train)
+    for name, n in (("all test images", len(labels)), ("first 20 test images", 20)):
+        right = (predicted == labels)[:n].float()
+        for digit in range(10):
+            if (labels[:n] == digit).any():
+                percent = 100 * right[labels[:n] == digit].mean().item()
+                assert shown[name][digit] == pytest.approx(percent)
+                assert found.cells[str(digit), name] == pytest.approx(percent, abs=0.006)
+        assert found.cells["all", name] == pytest.approx(100 * right.mean().item(), abs=0.006)
+        assert [found.cells[name, c] for c in ("images", "correct")] == [n, right.sum()]
+        by_chance = chance[labels[:n]].sum().item()
+        assert found.cells[name, "correct by chance"] == pytest.approx(by_chance, abs=0.51)
+    assert found.ex3["first"]["correct_by_chance"] == pytest.approx(by_chance)
+
+
+def test_exercise_4_shows_the_confusion_of_the_test_images(run, data):
+    found, read = run("ex4_classifier"), {}
+    for part, x in (("training images", data.x_clean_train), ("test images", data.x_clean_test)):
+        read[part] = x[:, 0, ROW, :10].argmax(dim=1)
+    confusion = confusion_of(data.labels_test, read["test images"])
+    assert_confusion(found.figures["ex4_confusion"], confusion)
+    for part, labels in (
+        ("training images", data.labels_train),
+        ("test images", data.labels_test),
+    ):
+        right = (read[part] == labels).float()
+        assert found.cells["all", part] == pytest.approx(100 * right.mean().item(), abs=0.006)
+        assert [found.cells[part, c] for c in ("images", "correct")] == [len(labels), right.sum()]
+        for digit in range(10):
+            percent = 100 * right[labels == digit].mean().item()
+            assert found.cells[str(digit), part] == pytest.approx(percent, abs=0.006)
+
+
+def grid_of(h):
+    """Return the places and the images of the grid over latents, from the lower left corner on."""
+    low, high = h.amin(dim=0), h.amax(dim=0)
+    steps = [torch.linspace(low[i].item(), high[i].item(), 15) for i in (0, 1)]
+    places = torch.stack([torch.stack([a, b]) for b in steps[1] for a in steps[0]])
+    return places, Model().decode(places)
+
+
+def assert_grid(figure, h, labels):
+    """Compare the image at the upper left, at the lower right and beside the lower left corner."""
+    mosaic = torch.from_numpy(figure.axes[0].images[0].get_array())
+    _, images = grid_of(h)
+    for row, column, image in ((0, 0, 14 * 15), (14, 14, 14), (14, 1, 1)):
+        tile = mosaic[32 * row :, 32 * column :][:32, :32]
+        torch.testing.assert_close(tile, images[image, 0], atol=1e-5, rtol=0)
+    assert points(figure.axes[1]) == expected_points(h, labels)
+
+
+def test_exercise_5_decodes_the_grid_and_counts_what_the_classifier_reads(run, data):
+    found, h = run("ex5_generate"), Model().encode(data.x_clean_test)
+    assert_grid(found.figures["ex5_grid"], h, data.labels_test)
+    places, _ = grid_of(h)
+    sure = places[:, 1] > 2
+    steps = h.amax(dim=0) - h.amin(dim=0)
+    cell = torch.cdist(h / steps, places / steps).argmin(dim=1)
+    occupied = torch.bincount(cell, minlength=225) > 0
+    digits = places[:, 0].round().clamp(0, 9).long()
+    assert found.ex5["confident_per_digit"] == digits[sure].bincount(minlength=10).tolist()
+    for name, chosen in (("more than 90 % sure", sure), ("less sure", ~sure)):
+        assert found.cells[name, "images"] == chosen.sum()
+        share = 100 * chosen.float().mean().item()
+        assert found.cells[name, "%"] == pytest.approx(share, abs=0.06)
+        near = (chosen & occupied).sum()
+        assert found.cells[name, "of them near a test latent"] == near
+    for digit in range(10):
+        count = (digits[sure] == digit).sum()
+        assert found.cells[str(digit), "images, more than 90 % sure"] == count
+
+
+def assert_image_metrics(cells, part, x_clean, labels, **shown):
+    """Compare the rows of a table of `image_metrics`."""
+    for name, x in shown.items():
+        row = f"{part} {name.replace('_', ' ')}"
+        right = (Classifier()(x).argmax(dim=1) == labels).float().mean().item()
+        assert cells[row, "PSNR (dB)"] == pytest.approx(psnr(x, x_clean), abs=0.006), row
+        assert cells[row, "right digit (%)"] == pytest.approx(100 * right, abs=0.006), row
+
+
+def test_exercise_6_shows_noisy_images_their_outputs_and_the_clean_ones(run, data):
+    found, model, x_noisy = run("ex6_denoise"), Model(), data.x_noisy_example
+    rows = {"noisy": x_noisy, "bottleneck": model.reconstruct(x_noisy)}
+    assert_rows(found.figures["ex6_denoising"], **rows, clean=data.x_clean_example)
+    h, h_noisy = model.encode(data.x_clean_test), model.encode(data.x_noisy_test)
+    for ax, name, own in zip(
+        found.figures["ex6_latent"].axes, ("clean", "noisy"), (h, h_noisy), strict=True
+    ):
+        assert ax.get_title() == name
+        assert points(ax) == expected_points(own, data.labels_test)
+    assert_image_metrics(found.cells, "example", data.x_clean_example, data.labels_example, **rows)
+    x, clean = data.x_noisy_test, data.x_clean_test
+    images = {
+        "noisy": x,
+        "bottleneck": model.reconstruct(x),
+        "clean_input": model.reconstruct(clean),
+    }
+    assert_image_metrics(found.cells, "test", clean, data.labels_test, **images)
+    ten = torch.cdist(h_noisy, h).topk(10, largest=False).indices
+    alike = (data.labels_test[ten] == data.labels_test[:, None]).float().mean().item()
+    assert found.ex6["same_label_share_of_10_clean_neighbors"] == pytest.approx(alike)
+
+
+def test_exercise_7_shows_the_means_the_grid_and_images_of_the_prior(run, data):
+    found, model, x = run("ex7_vae"), Model(), data.x_clean_example
+    assert_rows(found.figures["ex7_reconstructions"], input=x, output=model.reconstruct(x))
+    z, labels = model.encode(data.x_clean_test), data.labels_test
+    for ax in found.figures["ex7_latent"].axes:
+        assert points(ax) == expected_points(z, labels)
+    assert_grid(found.figures["ex7_grid"], z, labels)
+    drawn = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
+    q = prior_quantiles()
+    left, right = found.figures["ex7_prior"].axes
+    assert (left.get_title(), right.get_title()) == (
+        "at the prior's quantiles",
+        "drawn from the prior",
+    )
+    for ax, row, column, h in (
+        (left, 0, 0, (q[0], q[-1])),
+        (left, 14, 14, (q[-1], q[0])),
+        (left, 14, 1, (q[1], q[0])),
+        (right, 0, 1, drawn[1]),
+        (right, 7, 0, drawn[56]),
+    ):
+        tile = torch.from_numpy(ax.images[0].get_array())[32 * row :, 32 * column :][:32, :32]
+        torch.testing.assert_close(tile, model.decode(torch.tensor([[*h]]))[0, 0])
+    predicted = nearest(model.encode(data.x_clean_train), data.labels_train, z)
+    right = (predicted == labels).float()
+    accuracy = [100 * right[labels == digit].mean().item() for digit in range(10)]
+    assert bars(found.figures["ex7_accuracy"])["VAE"] == pytest.approx(accuracy)
+    log_std = model.posterior(data.x_clean_test)[1]
+    expected = {"kl": (z**2 + (2 * log_std).exp() - 1 - 2 * log_std).sum(dim=1).mean().item() / 2}
+    expected["deviation"] = log_std.mean(dim=0).exp().tolist()
+    expected["mean"] = (z + 1).mean(dim=0).tolist()
+    for name, value in expected.items():
+        assert found.ex7["VAE"][name] == pytest.approx(value, rel=1e-4), name
+    sure = 100 * (drawn[:, 1] > 2).float().mean().item()
+    rows = {
+        "mean squared error": found.ex7["VAE"]["mse"],
+        "KL divergence (nats)": expected["kl"],
+        "nearest neighbor correct (%)": 100 * right.mean().item(),
+        "grid: classifier more than 90 % sure (%)": 100
+        * (grid_of(z)[0][:, 1] > 2).float().mean().item(),
+        "N(0, I): classifier more than 90 % sure (%)": sure,
+    }
+    for row, value in rows.items():
+        assert found.cells[row, "VAE"] == pytest.approx(value, abs=0.006), row
+
+
+def test_exercise_8_shows_both_ways_of_denoising_and_the_loss_from_both_starts(run, data):
+    found, model, x_noisy = run("ex8_map_denoise", "--test-set"), Model(), data.x_noisy_example
+    z_init, beta = model.encode(x_noisy), data.noise**2
+    _, x_estimate, losses = map_estimate(model.decode, x_noisy, 2, beta, z_init)
+    rows = {"noisy": x_noisy, "bottleneck": model.reconstruct(x_noisy), "MAP": x_estimate}
+    figure = found.figures["ex8_denoising"]
+    assert_rows(figure, **rows, clean=data.x_clean_example)
+    for ax, image in zip(figure.axes, torch.cat(list(rows.values())), strict=False):
+        column = figure.axes.index(ax) % 10
+        assert ax.get_xlabel() == f"{psnr(image, data.x_clean_example[column]):.1f} dB"
+    lines = {
+        line.get_label(): line.get_ydata() for line in found.figures["ex8_map_loss"].axes[0].lines
+    }
+    for name, z in (("from the encoder's mean", z_init), ("from the prior's mean, 0", 0 * z_init)):
+        first = map_loss(x_noisy, model.decode(z), z, beta).mean().item()
+        assert lines[name][0] == pytest.approx(first, rel=1e-5)
+    assert found.ex8["last_map_loss_of_examples"] == pytest.approx(losses[-1].tolist(), rel=1e-5)
+    labels, clean = data.labels_example, data.x_clean_example
+    assert_image_metrics(found.cells, "example", clean, labels, **rows)
+    x, clean, labels = data.x_noisy_test, data.x_clean_test, data.labels_test
+    images = {"noisy": x, "bottleneck": model.reconstruct(x)}
+    assert_image_metrics(found.cells, "test", clean, labels, **images)
+    images = {name: x[:20] for name, x in images.items()}
+    assert_image_metrics(found.cells, "first 20 of test", clean[:20], labels[:20], **images)
+    of_map = found.ex8_test_set["test"]["MAP"]
+    assert of_map["psnr"] == pytest.approx(found.cells["test MAP", "PSNR (dB)"], abs=0.006)
+    assert "MAP" not in found.ex8["test"]
