@@ -15,7 +15,7 @@ DATASET = auto
 OPTIONS =
 PY = .venv/bin/python
 RUN = --data-dir "$(DATA_DIR)" --dataset $(DATASET) $(if $(filter $@,$(MAKECMDGOALS)),$(OPTIONS))
-EXERCISES = ex8 ex7 explorer ex6 ex3 ex2 ex5 ex1 ex4 ex4-augment
+EXERCISES = ex8 ex7 ex6 ex3 ex2 ex5 ex1 ex4 ex4-augment
 STUDIES = seeds balance capacity error_split initialization map_minima noise_path regularization
 # MNIST is looked for once, before all exercises.
 THERE = $(wildcard $(DATA_DIR)/MNIST/raw/t10k-labels-idx1-ubyte)
@@ -24,14 +24,14 @@ FOUND = $(if $(filter auto,$(DATASET)),$(AUTO),$(DATASET))
 # Two exercises at a time, on one thread each, where make can keep apart what they print.
 TWO = $(if $(filter output-sync,$(.FEATURES)),OMP_NUM_THREADS=1 $(MAKE) -j2 --output-sync,$(MAKE))
 
-.PHONY: figures train $(EXERCISES) studies $(STUDIES) bench report test
+.PHONY: figures train $(EXERCISES) explorer studies $(STUDIES) bench report test
 
 figures: .venv/installed
 	+@found=$(FOUND) && $(TWO) --no-print-directory $(EXERCISES) DATASET=$$found
 
 # On one thread the weights do not depend on the number of cores. It takes long: no output waits.
 train: .venv/installed
-	+@found=$(FOUND) && OMP_NUM_THREADS=1 $(MAKE) -j2 --no-print-directory $(EXERCISES) \
+	+@found=$(FOUND) && OMP_NUM_THREADS=1 $(MAKE) -j2 --no-print-directory $(EXERCISES) explorer \
 	DATASET=$$found TRAIN=--retrain
 
 # An exercise runs after those whose models it uses: they train them where there is no checkpoint.

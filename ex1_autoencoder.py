@@ -25,9 +25,10 @@ def main(argv: list[str] | None = None) -> None:
         "ex1_reconstructions": image_rows({"input": data.x_clean_example, "output": r_example})
     }
 
-    # The loss against epochs.
+    # The loss against epochs. That of a run may be another one.
     committed = saved_history("autoencoder", options.compared)
-    figures["ex1_loss"] = loss_curves(history, {"loss": "mean squared error"}, committed)
+    label = "loss" if options.run else "mean squared error"
+    figures["ex1_loss"] = loss_curves(history, {"loss": label}, committed)
 
     numbers, rows = {}, []
     for part, x in (("train", data.x_clean_train), ("test", data.x_clean_test)):

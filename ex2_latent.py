@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         for digit in range(10)
     ]
     rows.append(("all", *fixed((sum(share) / 10, *clipped_all), digits=1, factor=100)))
-    header = ("digit", "neighbors of the same digit (%)", "h1 is 0 (%)", "h2 is 0 (%)")
+    header = ("digit", "of 10 neighbors, same digit (%)", "h1 is 0 (%)", "h2 is 0 (%)")
     numbers = {
         "same_label_share_of_10_neighbors": share,
         "mean_squared_difference_of_mean_images": differences.tolist(),

@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
 
     # (b) The loss during training, evaluated on the test images after every epoch.
     committed = saved_history(name, options.compared)
-    figures[f"{prefix}_loss"] = loss_curves(history, {"loss": "cross-entropy (nats)"}, committed)
+    label = "loss" if options.run else "cross-entropy (nats)"
+    figures[f"{prefix}_loss"] = loss_curves(history, {"loss": label}, committed)
 
     parts = {"training images": numbers["train"], "test images": numbers["test"]}
     rows = [

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
             ("less sure", ~confident, numbers["unsure_in_occupied_cell"]),
         )
     ]
-    header = ("grid images; the classifier is", "images", "%", "of them near a test latent")
+    header = ("classifier", "images", "%", "near a test latent")
     tables = [format_table(header, rows)]
     rows = list(enumerate(numbers["confident_per_digit"]))
     tables.append(format_table(("digit", f"images, {sure}"), rows))

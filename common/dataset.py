@@ -77,8 +77,9 @@ def resize(images: Tensor, white: float) -> Tensor:
 def load_image(path: str | Path) -> Tensor:
     """Return a picture of a digit, prepared as MNIST was, float32 `(1, 1, 32, 32)` in [0, 1].
 
-    The picture may have any size; whether it is dark on light is told from its edges. The digit is
-    scaled to fit a box of 20x20 pixels and centered by its mass in 28x28 (LeCun et al., 1998).
+    The picture may have any size and show one digit, dark on light or light on dark, which is told
+    from its edges; a little noise or shadow is removed. The digit is scaled to fit a box of 20x20
+    pixels and centered by its mass in 28x28 (LeCun et al., 1998).
     Raise a ScriptError if there is nothing to see.
     """
     from PIL import Image
@@ -88,14 +89,15 @@ def load_image(path: str | Path) -> Tensor:
     paper = Image.new("RGBA", picture.size, "white")  # behind what is transparent
     x = torch.from_numpy(np.array(Image.alpha_composite(paper, picture).convert("L")) / 255.0)
     edge = torch.cat([x[0], x[-1], x[:, 0], x[:, -1]]).median()
-    x = (x - edge if x.mean() > edge else edge - x).clamp_min(0)
+    x = (x - edge if x.mean() > edge else edge - x).clamp_min(0).float()
     if x.max() < 0.1:
         raise ScriptError(f"{path} shows no digit: its pixels are nearly all the same")
-    x = (x / x.max()).float()
-    rows, columns = ((x > 0.2).any(dim=d).nonzero().flatten() for d in (1, 0))
+    x = (x / x.max() - 0.4).clamp_min(0)  # without noise and shadows on the paper
+    rows, columns = (x.any(dim=d).nonzero().flatten() for d in (1, 0))
     x = x[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     size = [max(1, round(20 * side / max(x.shape))) for side in x.shape]
     x = F.interpolate(x[None, None], size=size, mode="bilinear", antialias=True)[0, 0]
+    x /= x.max()
     image = torch.zeros(28, 28)
     top, left = (
         min(max(round(13.5 - (mass @ torch.arange(1.0 * n) / x.sum()).item()), 0), 28 - n)
@@ -214,11 +216,12 @@ def load_digits(
 def load_data(options: Namespace) -> Dataset:
     """Return the data that the options of a script name, and complete the options.
 
-    By `--dataset auto` this is MNIST, or the digits where it cannot be had; `options.dataset` then
-    says which, and `set_folders` takes account of it.
+    By `--dataset auto` this is MNIST, or the digits where it cannot be had and no other folder was
+    given for it; `options.dataset` then says which, and `set_folders` takes account of it.
     """
     if options.dataset == "auto":
-        options.dataset = find_data(options.data_dir)
+        found = find_data if options.data_dir == DATA_DIR else download  # which must be MNIST's
+        options.dataset = found(options.data_dir) or "mnist"
     set_folders(options)
     noise = getattr(options, "noise", None) or NOISE
     settings = {"noise": noise, "limit": options.limit, "device": options.device}

@@ -51,6 +51,7 @@ matplotlib.rcParams.update(
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write `figure` to `path` with the suffixes .png and .pdf, and close it."""
+    figure.draw_without_rendering()  # the layout of fixed aspects settles at the second time
     # Without a date in it, the same figure is the same file.
     for format, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         content = io.BytesIO()
@@ -126,7 +127,8 @@ def loss_curves(
         ax.plot(np.arange(len(test)) + 1, test, "--", color=COLORS[1], label="test", **style)
         if committed:
             other = committed["test"][term][1:]
-            ax.plot(np.arange(len(other)) + 1, other, color="0.6", label="test, committed model")
+            label, style = "test, committed model", {"color": "0.6", "zorder": 1}
+            ax.plot(np.arange(len(other)) + 1, other, label=label, **style)
         ax.set(xlabel="epoch", ylabel=name)
         ax.set_xlim(left=0)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
@@ -169,7 +171,7 @@ def latent_figure(
     low, high = h.quantile(torch.tensor([0.025, 0.975]), dim=0)
     low = low - (high - low) / 20  # room for the points on an axis
     (width, height), low, high = (high - low).tolist(), low.tolist(), high.tolist()
-    enlarged.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), ylabel=None)
+    enlarged.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     for digit, place in label_places(h, labels, low, high).items():
         name = enlarged.text(*place, str(digit), weight="bold", ha="center", va="center")
         name.set_path_effects(HALO)
@@ -181,6 +183,7 @@ def latent_figure(
         )
         figure.add_artist(line)
     enlarged.yaxis.tick_right()
+    enlarged.yaxis.set_label_position("right")
     enlarged.spines[["left", "right"]].set_visible(True)
     if prior:
         whole.set_aspect("equal", adjustable="datalim")
@@ -206,7 +209,7 @@ def label_places(
     }
     every, places = sum(counts.values()), {}
     # Most of its own latents, and few of other digits.
-    scores = {digit: count**2 / every.clip(1) for digit, count in counts.items()}
+    scores = {digit: n**2 / every.clip(1) for digit, n in counts.items() if n.any()}
     rows, columns = np.indices((cells, cells))
     for digit in sorted(scores, key=lambda digit: -scores[digit].max()):
         free = np.ones((cells, cells), bool)
@@ -243,7 +246,7 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
         iteration = np.arange(1, len(losses) + 1)
         ax.plot(iteration, losses.cpu(), style, color=color, linewidth=0.5, alpha=0.5)
         ax.plot(iteration, losses.mean(dim=1).cpu(), style, color=color, linewidth=2, label=name)
-    ax.plot([], [], color="0.5", linewidth=0.5, label="each example (thin)")
+    ax.plot([], [], color="0.5", linewidth=0.5, label="thin: each example; thick: their mean")
     ax.set(xlabel="iteration, log scale", ylabel="MAP loss per image")
     ax.set(xscale="log", xlim=(1, len(losses)))
     ax.xaxis.set_major_formatter("{x:g}")
@@ -286,17 +289,16 @@ def confusion_figure(confusion: Tensor) -> Figure:
     A share of 10 % or more is written below its count.
     """
     confusion = confusion.cpu()
-    figure, ax = plt.subplots(figsize=(NARROW, 3.8))
+    figure, ax = plt.subplots(figsize=(NARROW, 3.6))
     share = 100 * confusion / confusion.sum(dim=1, keepdim=True).clamp_min(1)
-    image = ax.imshow(share.numpy(), cmap="Greys", vmin=0, vmax=100)
+    image = ax.imshow(share.numpy(), cmap="Greys", vmin=0, vmax=100, aspect="auto")
     for (i, j), count in np.ndenumerate(confusion.numpy()):
         if count:
             color = "white" if share[i, j] > 65 else "black"
             text = f"{count}\n{share[i, j]:.1f}%" if share[i, j] >= 10 else count
             ax.text(j, i, text, ha="center", va="center", color=color, size=7)
     ax.set(xlabel="classified as", ylabel="digit", xticks=range(10), yticks=range(10))
-    bar = ax.inset_axes((1.04, 0, 0.05, 1))  # as tall as the matrix
-    figure.colorbar(image, cax=bar, label="share of the digit's images (%)")
+    figure.colorbar(image, label="share of the digit's images (%)")
     return figure
 
 

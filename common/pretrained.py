@@ -68,10 +68,11 @@ def load_or_train(
             log(f"{unfinished} holds an unfinished training")
         return use_checkpoint(name, folder, data)
     if fallback and (fallback / path.name).exists() and not (changes or retrain):
+        log(f"the run {folder.name} holds no {name}")
         try:
             return use_checkpoint(name, fallback, data)
         except UnfitError as error:
-            log(f"this run gets its own {name}: {error.reason}")
+            log(error.reason)
     return train_and_save(name, data, path, **changes)
 
 
@@ -153,11 +154,11 @@ def refuse_another_run(name: str, path: Path, changes: Mapping[str, float]) -> N
         if settings.get(key) != value
     ]
     if settings.get("code") != digest_of_code(RECIPES[name]):
-        differ.append("before its network, its loss or the training loop was edited")
+        differ.append("with another version of its network, its loss or the training loop")
     if differ:
         raise ScriptError(
-            f"{path} was trained {' and '.join(differ)}; give another --run, or train it anew with "
-            "--retrain in the exercise that trains it (1, 4, 7 or 8)"
+            f"{path} was trained {' and '.join(differ)}; add --retrain to train it anew (in "
+            "exercise 1, 4, 7 or 8), or give another --run"
         )
 
 

@@ -153,6 +153,13 @@ CASES = {
     "figures folder is a file": (EX1, a_file("figures"), TRAIN, 1, ["figures"]),
     "own figures folder is a file": (EX1, a_file("figures/digits"), TRAIN, 1, ["figures/digits"]),
     "data folder is a file": (EX1, a_file("data"), MNIST, 1, ["data"]),
+    "no data where it was said to be": (
+        EX1,
+        nothing,
+        ["--dataset=auto", "--data-dir={tmp}/data"],
+        1,
+        ["cannot be downloaded"],
+    ),
     "no data, no internet": (EX1, nothing, MNIST, 1, ["cannot be downloaded", "data/README.md"]),
 }
 

@@ -166,7 +166,12 @@ def assert_confusion(figure, confusion):
 
 
 def bars(figure):
-    """Return the heights of the bars, from the left, by the name that the legend gives them."""
+    """Return the heights of the bars, from the left, by the name that the legend gives them.
+
+    The line of chance must be at a tenth.
+    """
+    (line,) = figure.axes[0].lines
+    assert (line.get_label(), set(line.get_ydata())) == ("chance", {10})
     return {
         container.get_label(): [
             bar.get_height() for bar in sorted(container, key=lambda bar: bar.get_x())
@@ -201,8 +206,6 @@ def test_bars_stand_at_their_digits_with_their_names_and_the_level_of_chance():
     for container, color in zip(figure.axes[0].containers, COLORS, strict=False):
         assert to_hex(container[0].get_facecolor()) == to_hex(color)
         assert all(abs(bar.get_center()[0] - i) < 0.4 for i, bar in enumerate(container))
-    (line,) = figure.axes[0].lines
-    assert (line.get_label(), set(line.get_ydata())) == ("chance", {10})
     assert figure.axes[0].get_xlabel() == "digit"
 
 
@@ -247,8 +250,11 @@ def test_exercise_2_shows_the_latents_of_the_test_images(run, data):
     found, h = run("ex2_latent"), Model().encode(data.x_clean_test)
     for ax in found.figures["ex2_latent"].axes:
         assert points(ax) == expected_points(h, data.labels_test)
-    names = {digit: h[data.labels_test == digit] for digit in range(10)}
-    for digit, own in names.items():
+    by_digit = {digit: h[data.labels_test == digit] for digit in range(10)}
+    for text in found.figures["ex2_latent"].axes[1].texts:
+        own = by_digit[int(text.get_text())]
+        assert (own - torch.tensor(text.get_position())).norm(dim=1).min() < 0.5
+    for digit, own in by_digit.items():
         for unit, column in enumerate(("h1 is 0 (%)", "h2 is 0 (%)")):
             share = 100 * (own[:, unit] == 0).float().mean().item()
             assert found.cells[str(digit), column] == pytest.approx(share, abs=0.06)
@@ -256,7 +262,7 @@ def test_exercise_2_shows_the_latents_of_the_test_images(run, data):
     alike = (data.labels_test[ten] == data.labels_test[:, None]).float().mean(dim=1)
     for digit in range(10):
         share = 100 * alike[data.labels_test == digit].mean().item()
-        assert found.cells[str(digit), "neighbors of the same digit (%)"] == pytest.approx(
+        assert found.cells[str(digit), "of 10 neighbors, same digit (%)"] == pytest.approx(
             share, abs=0.06
         )
 
@@ -333,7 +339,7 @@ def test_exercise_5_decodes_the_grid_and_counts_what_the_classifier_reads(run, d
         share = 100 * chosen.float().mean().item()
         assert found.cells[name, "%"] == pytest.approx(share, abs=0.06)
         near = (chosen & occupied).sum()
-        assert found.cells[name, "of them near a test latent"] == near
+        assert found.cells[name, "near a test latent"] == near
     for digit in range(10):
         count = (digits[sure] == digit).sum()
         assert found.cells[str(digit), "images, more than 90 % sure"] == count

@@ -3,16 +3,14 @@
 import json
 import math
 
-from common.latent import count_per_cell, grid_points, latent_grid
+from common.latent import latent_grid
 from common.plotting import (
-    confusion_figure,
     grid_figure,
     image_rows,
     label_places,
     latent_figure,
     loss_curves,
     save_figure,
-    tile,
 )
 from common.script import write_json
 
@@ -37,27 +35,6 @@ def test_the_images_of_a_grid_share_the_axes_of_the_latents_and_are_centered_the
         torch.testing.assert_close(centers, axis)
     for ax in (top, bottom):
         assert (*ax.get_xlim(), *ax.get_ylim()) == pytest.approx((x0, x1, y0, y1))
-
-
-def test_latents_are_counted_in_the_cell_of_their_grid_point():
-    a, b = torch.linspace(0, 14, 15), torch.linspace(0, 28, 15)
-    points = grid_points(a, b)
-    near = points + torch.tensor([0.4, -0.9])
-    assert torch.equal(count_per_cell(near, a, b), torch.ones(225, dtype=torch.long))
-    counts = count_per_cell(points[[7, 7, 200]], a, b)
-    assert counts[7] == 2
-    assert counts[200] == 1
-    assert counts.sum() == 3
-
-
-def test_image_rows_show_every_image_in_its_place():
-    rows = {name: torch.rand(10, 1, 32, 32) for name in ("noisy", "output", "clean")}
-    figure = image_rows(rows)
-    assert len(figure.axes) == 30
-    for ax, image in zip(figure.axes, torch.cat(list(rows.values())), strict=True):
-        assert (ax.images[0].get_array().data == image[0].numpy()).all()
-        assert ax.images[0].get_clim() == (0, 1)
-    assert [figure.axes[row * 10].get_ylabel() for row in range(3)] == list(rows)
 
 
 def test_a_row_of_images_shows_the_psnr_of_each_where_it_differs_from_the_reference():
@@ -100,13 +77,6 @@ def test_the_enlarged_view_names_the_digits_and_shows_the_clipped_latents():
         assert low < 0 < high < h.max()
 
 
-def test_tiled_images_are_in_reading_order():
-    images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 2, 3)
-    tiles = tile(images, columns=3)
-    assert tiles.shape == (4, 9)
-    assert tiles[::2, ::3].tolist() == [[0, 1, 2], [3, 4, 5]]
-
-
 def history(train, test):
     return {"train": {"loss": train}, "test": {"loss": test}}
 
@@ -130,13 +100,6 @@ def test_a_run_is_drawn_beside_the_committed_model():
     assert gray.get_ydata().tolist() == [1.0, 0.9, 0.8]
     (legend,) = figure.legends
     assert len(legend.get_texts()) == 3
-
-
-def test_confusion_figure_bears_a_digit_without_images():
-    confusion = torch.eye(10, dtype=torch.long)
-    confusion[3, 3] = 0
-    figure = confusion_figure(confusion)
-    assert figure.axes[0].images[0].get_array()[3].sum() == 0
 
 
 def test_figures_and_numbers_are_written_whole(tmp_path):
