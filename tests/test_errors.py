@@ -13,7 +13,7 @@ from common.training import RECIPES
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 EX1, EX2, EX7 = "ex1_autoencoder", "ex2_latent", "ex7_vae"
@@ -265,7 +265,7 @@ def test_a_download_that_breaks_off_is_named(tmp_path, monkeypatch):
     assert "cannot be downloaded" in stop.value.code
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_checkpoint_with_changed_bytes_is_refused_or_its_weights_are_unchanged(tmp_path, data):
     checkpoint()(tmp_path)
