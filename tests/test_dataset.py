@@ -56,6 +56,8 @@ def assert_examples_are_test_images(data):
 def test_digits(digits):
     assert_nine_tensors(digits, 1437, 360)
     assert_examples_are_test_images(digits)
+    ramp = dataset.resize(torch.arange(8.0).expand(1, 8, 8), white=1)[0, 0, 0]
+    assert ramp[4:7].tolist() == [0.625, 0.875, 1.125]  # pixels are areas, not corners
     train, test = (set(map(bytes, x.numpy())) for x in (digits.x_clean_train, digits.x_clean_test))
     assert not train & test
 

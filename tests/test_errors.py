@@ -120,7 +120,6 @@ CASES = {
         1,
         ["vae2.pt does not fit", "--run"],
     ),
-    "checkpoint without settings": (EX2, checkpoint(settings=None), [], 1, ["damaged"]),
     "checkpoint with empty settings": (EX2, checkpoint(settings={}), [], 1, ["damaged"]),
     "checkpoint with an empty history": (EX1, checkpoint(history={}), [], 1, ["damaged"]),
     "checkpoint with a history of no epoch": (

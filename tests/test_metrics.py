@@ -1,7 +1,7 @@
 """What the numbers in the json files mean, on examples that can be checked by hand."""
 
 from common.latent import neighbors, separation
-from common.metrics import accuracies, confident_digits, confusion_matrix, image_metrics
+from common.metrics import confident_digits, image_metrics
 
 import pytest
 import torch
@@ -30,14 +30,6 @@ def test_image_metrics_of_an_error_of_a_tenth():
     assert found["brighter"] == pytest.approx(
         {"mse": 0.01, "psnr": 20, "right_digit": 75}, rel=1e-4
     )
-
-
-def test_confusion_has_the_digits_as_rows_and_the_classes_as_columns():
-    confusion = confusion_matrix(torch.tensor([3, 3, 3, 4]), torch.tensor([3, 5, 5, 4]))
-    assert confusion[3].tolist() == [0, 0, 0, 1, 0, 2, 0, 0, 0, 0]
-    found = accuracies(confusion)
-    assert found["accuracy"] == 50
-    assert found["accuracy_per_digit"][3:6] == pytest.approx([100 / 3, 100, None])
 
 
 def test_confident_is_above_nine_tenths():
