@@ -29,7 +29,8 @@ from matplotlib.colors import to_hex
 from torch.nn.functional import cross_entropy, one_hot
 
 ROW = 4  # of the pixels that spell the digit
-HISTORY = {part: {t: [9.0, 2.0, 1.0] for t in ("loss", "mse", "kl")} for part in ("train", "test")}
+TERMS = {"loss": [9.0, 2.0, 1.0], "mse": [8.0, 3.0, 2.0], "kl": [1.0, 4.0, 5.0]}
+HISTORY = {"train": TERMS, "test": TERMS}
 
 
 def spell(x, digits, sure=1.0):
@@ -224,7 +225,8 @@ def test_a_confusion_matrix_counts_digits_in_rows_and_shades_the_shares_of_a_row
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("classified as", "digit")
     share = ax.images[0].get_array()
     assert (share[2, 7], share[2, 2], share[7, 7], share.sum()) == (75, 25, 100, 200)
-    assert {text.get_text() for text in ax.texts} == {"3\n75.0%", "1\n25.0%", "5\n100.0%"}
+    found = {text.get_text(): text.get_color() for text in ax.texts}
+    assert found == {"3\n75.0%": "white", "1\n25.0%": "black", "5\n100.0%": "white"}
 
 
 def test_the_map_loss_is_drawn_for_each_image_and_its_mean_by_the_names_of_the_starts():
@@ -232,6 +234,7 @@ def test_the_map_loss_is_drawn_for_each_image_and_its_mean_by_the_names_of_the_s
     figure = map_loss_figure(runs)
     lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines}
     assert [lines["a"], lines["b"]] == [[4, 2], [5, 5]]
+    assert all(line.get_xdata()[0] == 1 for line in figure.axes[0].lines if line.get_alpha())
     thin = [line.get_ydata().tolist() for line in figure.axes[0].lines if line.get_alpha()]
     assert thin == [x.tolist() for losses in runs.values() for x in losses.T]
 
@@ -256,8 +259,14 @@ def test_exercise_2_shows_the_latents_of_the_test_images(run, data):
     found, h = run("ex2_latent"), Model().encode(data.x_clean_test)
     for ax in found.figures["ex2_latent"].axes:
         assert points(ax) == expected_points(h, data.labels_test)
+    whole, enlarged = found.figures["ex2_latent"].axes
+    (x0, x1), (y0, y1) = enlarged.get_xlim(), enlarged.get_ylim()
+    assert whole.patches[0].get_bbox().extents.tolist() == pytest.approx([x0, y0, x1, y1])
+    means = torch.stack([data.x_clean_test[data.labels_test == d].mean(dim=0) for d in (2, 7)])
+    difference = found.ex2["mean_squared_difference_of_mean_images"][2][7]
+    assert difference == pytest.approx((means[0] - means[1]).square().mean().item(), rel=1e-4)
     by_digit = {digit: h[data.labels_test == digit] for digit in range(10)}
-    for text in found.figures["ex2_latent"].axes[1].texts:
+    for text in enlarged.texts:
         own = by_digit[int(text.get_text())]
         assert (own - torch.tensor(text.get_position())).norm(dim=1).min() < 0.5
     for digit, own in by_digit.items():
@@ -280,6 +289,8 @@ def test_exercise_3_classifies_by_the_nearest_neighbor_and_knows_chance(run, dat
     assert_confusion(found.figures["ex3_confusion"], confusion_of(labels, predicted))
     shown = bars(found.figures["ex3_accuracy"])
     chance = torch.bincount(data.labels_train, minlength=10) / len(data.labels_train)
+    frequency = torch.bincount(labels, minlength=10).tolist()
+    assert found.ex3["all"]["images_per_digit"] == frequency
     for name, n in (("all test images", len(labels)), ("first 20 test images", 20)):
         right = (predicted == labels)[:n].float()
         for digit in range(10):
@@ -415,6 +426,11 @@ def test_exercise_7_shows_the_means_the_grid_and_images_of_the_prior(run, data):
     expected = {"kl": (z**2 + (2 * log_std).exp() - 1 - 2 * log_std).sum(dim=1).mean().item() / 2}
     expected["deviation"] = log_std.mean(dim=0).exp().tolist()
     expected["mean"] = (z + 1).mean(dim=0).tolist()
+    digits = drawn[:, 0].round().clamp(0, 9) * (drawn[:, 1] > 2)  # unsure ones are read as 0
+    expected["prior_share_per_digit"] = (digits.long().bincount(minlength=10) / 2000).tolist()
+    assert torch.tensor(found.ex7["VAE"]["covariance"]).allclose(z.T.cov(), rtol=1e-3)
+    panels = [ax.lines[1].get_ydata().tolist() for ax in found.figures["ex7_loss"].axes]
+    assert panels == [values[1:] for values in TERMS.values()]
     for name, value in expected.items():
         assert found.ex7["VAE"][name] == pytest.approx(value, rel=1e-4), name
     sure = 100 * (drawn[:, 1] > 2).float().mean().item()
@@ -457,3 +473,6 @@ def test_exercise_8_shows_both_ways_of_denoising_and_the_loss_from_both_starts(r
     of_map = found.ex8_test_set["test"]["MAP"]
     assert of_map["psnr"] == pytest.approx(found.cells["test MAP", "PSNR (dB)"], abs=0.006)
     assert "MAP" not in found.ex8["test"]
+    log_std, z = model.posterior(data.x_clean_test)[1], model.encode(data.x_clean_test)
+    kl = (z**2 + (2 * log_std).exp() - 1 - 2 * log_std).mean(dim=0) / 2
+    assert found.ex8["kl_per_unit"] == pytest.approx(kl.tolist(), rel=1e-4)

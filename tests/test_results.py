@@ -78,14 +78,6 @@ def test_a_script_repeats_its_committed_numbers(mnist, monkeypatch, tmp_path, co
         assert value == close_to(expected[place], f"{path.stem}{place}"), place
 
 
-def test_what_two_exercises_measure_is_the_same():
-    ex7 = committed("ex7")["autoencoder"]
-    assert ex7["mse"] == committed("ex1")["mse_test"]
-    assert ex7["knn_accuracy_per_digit"] == committed("ex3")["all"]["accuracy_per_digit"]
-    assert ex7["confident_per_digit_of_grid"] == committed("ex5")["confident_per_digit"]
-    assert committed("ex6")["test"]["noisy"] == committed("ex8")["test"]["noisy"]
-
-
 @pytest.mark.parametrize(("start", "name"), [("encoder", "of_examples"), ("zero", "from_zero")])
 def test_the_map_estimates_of_the_examples_are_converged(mnist, start, name):
     """Twice the steps of exercise 8 lower the loss of no example by more than 0.05."""
