@@ -145,7 +145,7 @@ def expected_points(h, labels):
 
 def shown(ax):
     """Return the gray values of the image in a panel, where 0 is black and 1 white."""
-    assert ax.images[0].get_clim() == (0, 1)
+    assert (ax.images[0].get_cmap().name, ax.images[0].get_clim()) == ("gray", (0, 1))
     return torch.from_numpy(ax.images[0].get_array().data)
 
 
@@ -462,6 +462,10 @@ def test_exercise_8_shows_both_ways_of_denoising_and_the_loss_from_both_starts(r
     for name, z in (("from the encoder's mean", z_init), ("from the prior's mean, 0", 0 * z_init)):
         first = map_loss(x_noisy, model.decode(z), z, beta).mean().item()
         assert lines[name][0] == pytest.approx(first, rel=1e-5)
+    of_examples = [
+        psnr(x, clean) for x, clean in zip(x_estimate, data.x_clean_example, strict=True)
+    ]
+    assert found.ex8["map_psnr_of_examples"] == pytest.approx(of_examples, rel=1e-5)
     assert found.ex8["last_map_loss_of_examples"] == pytest.approx(losses[-1].tolist(), rel=1e-5)
     labels, clean = data.labels_example, data.x_clean_example
     assert_image_metrics(found.cells, "example", clean, labels, **rows)
