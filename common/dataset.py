@@ -220,8 +220,8 @@ def load_data(options: Namespace) -> Dataset:
     given for it; `options.dataset` then says which, and `set_folders` takes account of it.
     """
     if options.dataset == "auto":
-        found = find_data if options.data_dir == DATA_DIR else download  # which must be MNIST's
-        options.dataset = found(options.data_dir) or "mnist"
+        given = options.data_dir != DATA_DIR  # and so it must be MNIST's
+        options.dataset = "mnist" if given else find_data(options.data_dir)
     set_folders(options)
     noise = getattr(options, "noise", None) or NOISE
     settings = {"noise": noise, "limit": options.limit, "device": options.device}
