@@ -3,7 +3,6 @@
 # make explorer  figures/explorer.html, which shows the latent spaces in a browser
 # make train     make figures, after training every model anew, and all test images in exercise 8
 # make studies   the studies behind choices and claims, in studies/
-# make bench     the timings in studies/README.md
 # make report    REPORT.md and REPORT.pdf
 # make test      the tests
 # Each creates .venv and installs what it needs there. DATA_DIR=DIR takes MNIST from DIR, and
@@ -24,7 +23,7 @@ FOUND = $(if $(filter auto,$(DATASET)),$(AUTO),$(DATASET))
 # Two exercises at a time, on one thread each, where make can keep apart what they print.
 TWO = $(if $(filter output-sync,$(.FEATURES)),OMP_NUM_THREADS=1 $(MAKE) -j2 --output-sync,$(MAKE))
 
-.PHONY: figures train $(EXERCISES) explorer studies $(STUDIES) bench report test
+.PHONY: figures train $(EXERCISES) explorer studies $(STUDIES) report test
 
 figures: .venv/installed
 	+@found=$(FOUND) && $(TWO) --no-print-directory $(EXERCISES) DATASET=$$found
@@ -63,7 +62,7 @@ explorer: .venv/installed
 
 studies: $(STUDIES)
 
-$(STUDIES) bench: .venv/installed-report
+$(STUDIES): .venv/installed-report
 	$(PY) -m studies.$@ --data-dir "$(DATA_DIR)" $(OPTIONS)
 
 report: .venv/installed-report

@@ -108,7 +108,7 @@ def rows(runs: Sequence[dict]) -> list[tuple]:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__, many=True), None)
+    options = read_options(make_parser(__doc__), None)
     runs = run_all(measure, options, [(name, pixels) for name in NAMES for pixels in PIXELS])
     header = ("network", "N", "MSE", "KL (nats)", "means up to", "second moments", "deviation")
     others = ("draws (%)", "digits (%)", "1-NN (%)", "bottleneck (dB)", "MAP (dB)")

@@ -86,7 +86,7 @@ def filters_figure(runs: Sequence[dict]) -> Figure:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__, many=True), None)
+    options = read_options(make_parser(__doc__), None)
     runs = run_all(measure, options, SETTINGS)
     histories = [run.pop("history") for run in runs]
     groups: dict[tuple, list[dict]] = {}

@@ -140,7 +140,7 @@ def levels_figure(levels: Sequence[dict]) -> Figure:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__, many=True), None)
+    options = read_options(make_parser(__doc__), None)
     levels = run_all(measure, options, [(noise,) for noise in NOISE_LEVELS])
     names = list(levels[0]["psnr"])
     print_table(

@@ -56,7 +56,7 @@ def measure(data: Dataset, name: str, seed: int) -> dict:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__, many=True), None)
+    options = read_options(make_parser(__doc__), None)
     seeds = dict.fromkeys(INITIALIZATIONS, SEEDS_OF_OTHERS) | {"init_autoencoder": SEEDS}
     runs = [(name, seed) for name in INITIALIZATIONS for seed in range(seeds[name])]
     results, rows = run_all(measure, options, runs), []

@@ -152,7 +152,7 @@ def work(data: Dataset, part: str, *setting: object) -> dict:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__, many=True), None)
+    options = read_options(make_parser(__doc__), None)
     split = validation_split(load_mnist(options.data_dir, device=options.device))
     load_or_train("vae16", split, FOLDER)
     settings = [("starts", start) for start in STARTS]

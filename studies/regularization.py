@@ -123,7 +123,7 @@ def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__, many=True), None)
+    options = read_options(make_parser(__doc__), None)
     data, classifier = load_mnist(options.data_dir), load_model("classifier")
     settings = [(name, seed) for name in MODELS for seed in SEEDS]
     models: dict[str, list[nn.Module]] = {name: [] for name in MODELS}

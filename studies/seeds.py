@@ -75,7 +75,7 @@ def summarize(results: list[dict[str, float | list[float]]]) -> list[tuple[str, 
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__, many=True), None)
+    options = read_options(make_parser(__doc__), None)
     results = run_all(measure, options, [(seed,) for seed in SEEDS])
     header = ("result", "mean", *(f"seed {seed}" for seed in SEEDS))
     print_table(header, summarize(results))

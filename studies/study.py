@@ -9,12 +9,12 @@ from typing import TypeVar
 from common.dataset import Dataset, download, load_mnist
 from common.metrics import predict
 from common.plotting import save_figure
-from common.script import CHECKPOINT_DIR, DATA_DIR, ScriptError, write_json
+from common.script import CHECKPOINT_DIR, DATA_DIR, write_json
 from MAP_template import map_estimate, map_loss
 from models import VAE
 
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -24,22 +24,15 @@ FIRST_STEPS, MOST_STEPS, TOLERANCE = 50, 3200, 0.05  # of `solve`
 Result = TypeVar("Result")
 
 
-def make_parser(description: str, device: bool = False, many: bool = False) -> ArgumentParser:
+def make_parser(description: str) -> ArgumentParser:
     """Return a parser of the options that the studies share, for `read_options`.
 
-    Args:
-        description: the study's docstring; `--help` shows its first line.
-        device: it computes on any device.
-        many: it runs `run_all`.
+    `--help` shows the first line of the `description`.
     """
     parser = ArgumentParser(description=description.splitlines()[0], usage="%(prog)s [options]")
     add = parser.add_argument
     add("--data-dir", type=Path, default=DATA_DIR, help="folder of MNIST")
-    if device or many:
-        add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda, or cpu")
-    if many:
-        help = "of a Dask scheduler, whose workers do the work; default: the cores of this machine"
-        add("--cluster", metavar="ADDRESS", help=help)
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda, or cpu")
     return parser
 
 
@@ -48,26 +41,12 @@ def run_all(
 ) -> list[Result]:
     """Return the results of `work(data, *s)` for every `s` of `settings`, in their order.
 
-    `data` is MNIST, on `options.device`. Each core of this machine, or each worker of the cluster,
-    takes one at a time.
-    Raise a ScriptError if the workers of the cluster have more than one thread.
+    `data` is MNIST, on `options.device`. Each core takes one at a time.
     """
     download(options.data_dir)
     where = options.data_dir, options.device
     tasks = [delayed(on_one_thread)(work, *where, s) for s in settings]
-    if not options.cluster:
-        return Parallel(n_jobs=-1, verbose=10)(tasks)
-    try:
-        from dask.distributed import Client  # only where there is a cluster
-    except ImportError as error:
-        raise ScriptError(f"{error}; pip install distributed") from error
-    with Client(options.cluster) as client, parallel_config(backend="dask"):
-        if max(client.nthreads().values(), default=1) > 1:
-            raise ScriptError(
-                "training runs in one process would share their random numbers; "
-                "start the workers with --nthreads 1"
-            )
-        return Parallel(verbose=10)(tasks)
+    return Parallel(n_jobs=-1, verbose=10)(tasks)
 
 
 def on_one_thread(

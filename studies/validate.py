@@ -58,7 +58,7 @@ def measure(model: nn.Module, split: Dataset) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = make_parser(__doc__, device=True)
+    parser = make_parser(__doc__)
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=positive(int, 1))

@@ -11,12 +11,10 @@ from types import SimpleNamespace
 import models
 from common.dataset import NOISE
 from common.metrics import FEW_STEPS
-from common.script import ScriptError, fixed
-from common.training import RECIPES
+from common.script import fixed
 from MAP_template import linear_solution
 from studies import (
     balance,
-    bench,
     capacity,
     error_split,
     initialization,
@@ -188,62 +186,15 @@ def test_the_estimates_of_all_test_images_are_of_the_committed_model():
         assert found["test"][name] == pytest.approx(of_ex8, rel=1e-3)
 
 
-@of_committed_models
-def test_the_timings_are_of_every_script_and_recipe(capsys):
-    found = numbers("studies/results")
-    assert list(found["scripts"]) == bench.SCRIPTS
-    assert set(RECIPES) <= set(found["pipeline_epochs"])
-    for key in bench.SPEEDUPS[:3]:
-        assert found[key] > 1
-    for run in found["epochs_needed"]:
-        assert all(side["mse"] <= bench.COURSE_MSE for side in run.values())
-    bench.print_tables(found)
-    readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
-    for line in capsys.readouterr().out.splitlines():
-        assert line in readme
-
-
-def test_the_courses_loops_train_every_model(few_digits):
-    for name in bench.COURSE_EPOCHS:
-        model, one_epoch = bench.course_training(name, few_digits)
-        before = [p.clone() for p in model.parameters()]
-        one_epoch()
-        assert not all(map(torch.equal, before, model.parameters())), name
-
-
-def test_our_epochs_are_timed_two_at_a_time(data_dir):
-    assert bench.two_at_a_time(SimpleNamespace(data_dir=data_dir), "classifier") > 0
-
-
 def first_pixels(data, count):
     """Return something of the data; what a worker does."""
     return data.x_clean_test[:count].sum().item(), torch.get_num_threads()
 
 
-def run(data_dir, cluster=None):
-    parser = study.make_parser("A study.", many=True)
-    options = parser.parse_args([f"--data-dir={data_dir}"])
-    options.cluster, options.device = cluster, "cpu"
-    return study.run_all(first_pixels, options, [(3,), (1,), (2,)])
-
-
-def test_work_is_done_by_the_cores_or_by_a_cluster_in_the_order_of_its_settings(data_dir, mnist):
-    import distributed  # takes a second
-
+def test_work_is_done_by_the_cores_in_the_order_of_its_settings(data_dir, mnist):
+    options = study.make_parser("A study.").parse_args([f"--data-dir={data_dir}", "--device=cpu"])
     expected = [(mnist.x_clean_test[:count].sum().item(), 1) for count in (3, 1, 2)]
-    assert run(data_dir) == expected
-    local = {"n_workers": 1, "processes": False, "dashboard_address": None}
-    torch.set_num_threads(2)  # which the work is to change
-    try:
-        with distributed.LocalCluster(threads_per_worker=1, **local) as cluster:
-            assert run(data_dir, cluster.scheduler_address) == expected
-    finally:
-        torch.set_num_threads(1)
-    with (
-        distributed.LocalCluster(threads_per_worker=2, **local) as cluster,
-        pytest.raises(ScriptError, match="--nthreads 1"),
-    ):
-        run(data_dir, cluster.scheduler_address)
+    assert study.run_all(first_pixels, options, [(3,), (1,), (2,)]) == expected
 
 
 def test_a_validation_split_has_no_test_image(few_digits, monkeypatch):
