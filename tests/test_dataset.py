@@ -41,6 +41,7 @@ def assert_nine_tensors(data, train, test):
         noise = x_noisy - x_clean
         assert noise.mean().item() == pytest.approx(0, abs=0.01)
         assert noise.std().item() == pytest.approx(0.25, rel=0.02)
+        assert not torch.allclose(noise[0], noise[1], atol=0.1), "two images have the same noise"
     assert data.labels_example.tolist() == list(range(10))
 
 
@@ -70,8 +71,8 @@ def test_mnist(mnist, data_dir):
     # The labels as the files have them: a reader that moved one would be off from there on.
     raw = MNIST(data_dir, train=False)
     assert torch.equal(mnist.labels_test, raw.targets)
-    small = torch.nn.functional.interpolate(mnist.x_clean_test, size=28, mode="bilinear")
-    assert (small[:, 0] - raw.data / 255).abs().mean() < 0.05
+    small = torch.nn.functional.interpolate(mnist.x_clean_test[-900:], size=28, mode="bilinear")
+    assert (small[:, 0] - raw.data[-900:] / 255).abs().mean() < 0.05
 
 
 def test_noise_is_reproducible_and_as_strong_as_asked(digits):

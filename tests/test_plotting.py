@@ -6,7 +6,6 @@ import math
 from common.latent import latent_grid
 from common.plotting import (
     grid_figure,
-    image_rows,
     label_places,
     latent_figure,
     loss_curves,
@@ -35,13 +34,6 @@ def test_the_images_of_a_grid_share_the_axes_of_the_latents_and_are_centered_the
         torch.testing.assert_close(centers, axis)
     for ax in (top, bottom):
         assert (*ax.get_xlim(), *ax.get_ylim()) == pytest.approx((x0, x1, y0, y1))
-
-
-def test_a_row_of_images_shows_the_psnr_of_each_where_it_differs_from_the_reference():
-    clean = torch.rand(3, 1, 32, 32)
-    error = torch.tensor([0.1, 0.01, 0.0]).view(3, 1, 1, 1)
-    figure = image_rows({"denoised": clean + error, "clean": clean}, reference=clean)
-    assert [ax.get_xlabel() for ax in figure.axes] == ["20.0 dB", "40.0 dB", "", "", "", ""]
 
 
 def test_the_priors_circles_hold_their_shares_of_its_samples():
@@ -90,16 +82,6 @@ def test_training_loss_stands_mid_epoch_and_test_loss_at_its_end():
     low, high = figure.axes[0].get_ylim()
     assert 1 < low < 1.5
     assert 3 < high < 4  # not the loss before the first epoch
-
-
-def test_a_run_is_drawn_beside_the_committed_model():
-    run, committed = history([2.0], [4.0, 2.5]), history([1.0] * 3, [9.0, 1.0, 0.9, 0.8])
-    figure = loss_curves(run, {"loss": "loss"}, committed)
-    *own, gray = figure.axes[0].lines
-    assert [line.get_marker() for line in own] == ["o", "o"]
-    assert gray.get_ydata().tolist() == [1.0, 0.9, 0.8]
-    (legend,) = figure.legends
-    assert len(legend.get_texts()) == 3
 
 
 def test_figures_and_numbers_are_written_whole(tmp_path):
