@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 
-def map_loss(x_noisy: Tensor, x_estimate: Tensor, z_estimate: Tensor, beta: float) -> Tensor:
-    """Return equation (.4) per image, `(N,)`: sums of squares over the pixels and the latent."""
-    squared_error = (x_noisy - x_estimate).flatten(1).square().sum(dim=1)
-    squared_norm = z_estimate.square().sum(dim=1)
-    return squared_error + beta * squared_norm
+def map_loss(x_noisy: Tensor, x: Tensor, z: Tensor, beta: float) -> Tensor:
+    """Return equation (.4) for each image `x`, decoded from `z`, `(N,)`.
+
+    It has sums of squares over the pixels and the latent.
+    """
+    squared_error = (x_noisy - x).flatten(1).square().sum(dim=1)
+    return squared_error + beta * z.square().sum(dim=1)
 
 
 def map_estimate(
@@ -52,6 +54,8 @@ def map_estimate(
     optimizer = torch.optim.Adam([z_estimate], lr=lr, betas=betas)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     losses = []
+
+    # Adam changes the latents; the decoder stays as it is.
     for _ in range(iterations):
         loss = map_loss(x_noisy, decoder(z_estimate), z_estimate, beta)
         losses.append(loss.detach())
@@ -59,6 +63,7 @@ def map_estimate(
         loss.sum().backward(inputs=[z_estimate])
         optimizer.step()
         schedule.step()
+
     z_estimate = z_estimate.detach()
     with torch.no_grad():
         return z_estimate, decoder(z_estimate), torch.stack(losses)

@@ -15,7 +15,7 @@ OPTIONS =
 PY = .venv/bin/python
 RUN = --data-dir "$(DATA_DIR)" --dataset $(DATASET) $(if $(filter $@,$(MAKECMDGOALS)),$(OPTIONS))
 EXERCISES = ex8 ex7 ex6 ex3 ex2 ex5 ex1 ex4 ex4-augment
-STUDIES = seeds balance capacity error_split initialization map_minima noise_path regularization
+STUDIES = seeds balance capacity error_split explanations initialization map_minima regularization
 # MNIST is looked for once, before all exercises.
 THERE = $(wildcard $(DATA_DIR)/MNIST/raw/t10k-labels-idx1-ubyte)
 AUTO = $(if $(THERE),mnist,$$($(PY) -m common.dataset "$(DATA_DIR)"))

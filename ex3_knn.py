@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     labels_train, labels_test = data.labels_train, data.labels_test
     autoencoder, _ = load_or_train("autoencoder", data, *options.folders)
 
-    # (a) A test image gets the label of the training image nearest to it in the latent space.
+    # (a) A test image gets the label of the training image with the nearest latent.
     h_train = predict(autoencoder.encode, data.x_clean_train)
     h_test = predict(autoencoder.encode, data.x_clean_test)
     predicted = nearest_label(h_train, labels_train, h_test)

@@ -24,9 +24,9 @@ def main(argv: list[str] | None = None) -> None:
     figures = {"ex5_grid": grid_figure(images, a, b, h, data.labels_test)}
 
     # (b) Which images look like digits? The classifier of exercise 4 decides. A cell is occupied
-    # if at least one test latent is nearer to its grid point than to any other.
+    # if at least one training latent is nearer to its grid point than to any other.
     confident, digit = confident_digits(classifier, images)
-    occupied = count_per_cell(h, a, b) > 0
+    occupied = count_per_cell(predict(autoencoder.encode, data.x_clean_train), a, b) > 0
     numbers = {
         "images": len(images),
         "confident": confident.sum().item(),
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
             ("less sure", ~confident, numbers["unsure_in_occupied_cell"]),
         )
     ]
-    header = ("classifier", "images", "%", "near a test latent")
+    header = ("classifier", "images", "%", "near a training latent")
     tables = [format_table(header, rows)]
     rows = list(enumerate(numbers["confident_per_digit"]))
     tables.append(format_table(("digit", f"images, {sure}"), rows))

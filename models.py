@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Terms = dict[str, Tensor]  # the terms of a loss by their names; "loss" is minimized
 FILTERS = 16
 PIXELS = 100  # N of `vae_loss`: what the 1024 pixels of an image count for; compared: 50 and 200
 
@@ -109,7 +110,7 @@ class Classifier(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.features = Encoder().layers[:-3]  # all but the last convolution, ReLU and pooling
+        self.features = Encoder().layers[:-3]  # without the last block
         self.flatten = nn.Flatten()
         self.dense = nn.Linear(FILTERS * 2 * 2, 10)
 
@@ -117,13 +118,13 @@ class Classifier(nn.Module):
         return self.dense(self.flatten(self.features(x)))
 
 
-def autoencoder_loss(model: Autoencoder, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def autoencoder_loss(model: Autoencoder, x: Tensor, labels: Tensor) -> Terms:
     """Exercise 1: return the mean squared error per pixel of the reconstruction of `x`."""
     r, _ = model(x)
     return {"loss": F.mse_loss(r, x)}
 
 
-def classifier_loss(model: Classifier, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def classifier_loss(model: Classifier, x: Tensor, labels: Tensor) -> Terms:
     """Exercise 4: return the cross-entropy in nats per image."""
     return {"loss": F.cross_entropy(model(x), labels)}
 
@@ -265,7 +266,7 @@ def kl_divergence(x_mean: Tensor, x_log_std: Tensor) -> Tensor:
     return 0.5 * (x_mean**2 + torch.exp(2 * x_log_std) - 1) - x_log_std
 
 
-def vae_loss(model: VAE, x: Tensor, labels: Tensor, pixels: float = PIXELS) -> dict[str, Tensor]:
+def vae_loss(model: VAE, x: Tensor, labels: Tensor, pixels: float = PIXELS) -> Terms:
     """Exercise 7: return the loss, the reconstruction error and the KL divergence.
 
     The decoder is Gaussian, p(x|z) = N(g(z), s2 I). If an image were N independent pixels, its

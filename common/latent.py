@@ -22,7 +22,8 @@ def neighbors(h_reference: Tensor, h: Tensor | None, count: int) -> Tensor:
     from sklearn.neighbors import NearestNeighbors  # takes seconds to import
 
     search = NearestNeighbors(n_neighbors=count).fit(h_reference.cpu().numpy())
-    found = search.kneighbors(None if h is None else h.cpu().numpy(), return_distance=False)
+    points = None if h is None else h.cpu().numpy()
+    found = search.kneighbors(points, return_distance=False)
     return torch.from_numpy(found).to(h_reference.device)
 
 
@@ -79,9 +80,8 @@ def posterior_moments(vae: VAE, x: Tensor) -> dict[str, list[float]]:
 
 def latent_grid(h: Tensor) -> tuple[Tensor, Tensor]:
     """Return 15 equidistant values along each axis, between the corners of `h` `(N, 2)`."""
-    (a_low, b_low), (a_high, b_high) = h.min(dim=0).values.tolist(), h.max(dim=0).values.tolist()
-    a = torch.linspace(a_low, a_high, GRID_STEPS, device=h.device)
-    b = torch.linspace(b_low, b_high, GRID_STEPS, device=h.device)
+    ends = zip(h.min(dim=0).values.tolist(), h.max(dim=0).values.tolist(), strict=True)
+    a, b = (torch.linspace(*pair, GRID_STEPS, device=h.device) for pair in ends)
     return a, b
 
 
@@ -95,11 +95,6 @@ def count_per_cell(h: Tensor, a: Tensor, b: Tensor) -> Tensor:
     column = ((h[:, 0] - a[0]) / (a[1] - a[0])).round().long().clamp(0, len(a) - 1)
     row = ((h[:, 1] - b[0]) / (b[1] - b[0])).round().long().clamp(0, len(b) - 1)
     return torch.bincount(row * len(a) + column, minlength=len(a) * len(b))
-
-
-def prior_quantiles() -> Tensor:
-    """Return the 15 quantiles of N(0, 1) at the probabilities 1/30, 3/30, ..., 29/30."""
-    return torch.special.ndtri((torch.arange(GRID_STEPS) + 0.5) / GRID_STEPS)
 
 
 def prior_radii() -> dict[float, float]:

@@ -21,7 +21,7 @@ from matplotlib.patches import Circle, ConnectionPatch, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
-PAGE_WIDTH, NARROW = 16 / 2.54, 11 / 2.54  # inches: a figure is included at the width it has
+PAGE_WIDTH, NARROW, HALF = 16 / 2.54, 12 / 2.54, 7.8 / 2.54  # inches, at which it is included
 COLORS = matplotlib.color_sequences["petroff10"]  # ten that color-blind readers tell apart
 # Of the digits 0 to 9. Those that overlap in a latent space, 3, 5 and 8 or 4, 7 and 9, differ in
 # lightness, too; all stand out from white.
@@ -119,7 +119,8 @@ def loss_curves(
     out. Each of the `terms` has a panel with its label; the axes are logarithmic where all values
     are positive. The test loss of another history, `committed`, is drawn in gray.
     """
-    figure, [panels] = plt.subplots(1, len(terms), figsize=(PAGE_WIDTH, 2.6), squeeze=False)
+    size = (PAGE_WIDTH if len(terms) > 1 else HALF, 2.6)
+    figure, [panels] = plt.subplots(1, len(terms), figsize=size, squeeze=False)
     for ax, (term, name) in zip(panels, terms.items(), strict=True):
         train, test = history["train"][term], history["test"][term][1:]
         style = {"marker": "o" if len(train) < 10 else "", "markersize": 4}
@@ -135,7 +136,7 @@ def loss_curves(
         if min(min(line.get_ydata()) for line in ax.lines) > 0:
             logarithmic(ax)
         ax.grid(alpha=0.25)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=1 + len(terms))
     return figure
 
 
@@ -165,7 +166,7 @@ def latent_figure(
     each digit written where it is densest. With `prior`, also draw circles of `prior_radii`.
     """
     h, labels = h.cpu(), labels.cpu()
-    figure, (whole, enlarged) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.5))
+    figure, (whole, enlarged) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.1))
     latent_scatter(whole, h, labels, units)
     latent_scatter(enlarged, h, labels, units)
     low, high = h.quantile(torch.tensor([0.025, 0.975]), dim=0)
@@ -225,7 +226,7 @@ def label_places(
 
 def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
     """Exercise 6: plot latents `(N, 2)` of the same images side by side on the same axes."""
-    size = (PAGE_WIDTH, 3.4)
+    size = (PAGE_WIDTH, 3)
     figure, panels = plt.subplots(1, len(latents), figsize=size, sharex=True, sharey=True)
     for ax, (name, h) in zip(panels, latents.items(), strict=True):
         latent_scatter(ax, h, labels)
@@ -241,7 +242,7 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
     Each of two runs, by its name, has the loss of each image at each iteration, `(iterations, N)`;
     it is drawn thin, and the mean over the images thick.
     """
-    figure, ax = plt.subplots(figsize=(NARROW, 2.9))
+    figure, ax = plt.subplots(figsize=(HALF, 2.7))
     for (name, losses), color, style in zip(runs.items(), COLORS, ("-", "--"), strict=False):
         iteration = np.arange(1, len(losses) + 1)
         ax.plot(iteration, losses.cpu(), style, color=color, linewidth=0.5, alpha=0.5)
@@ -311,14 +312,16 @@ def grid_figure(
     centered there; the axes end where the images do. The latents `h` are `(N, 2)`.
     """
     figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(NARROW, 5.7), height_ratios=(5, 2), sharex="all", sharey="all"
+        2, 1, figsize=(NARROW, 6.2), height_ratios=(5, 2), sharex="all", sharey="all"
     )
     top.set_box_aspect(1)  # as square as its images
     bottom.set_box_aspect(2 / 5)
     latent_scatter(bottom, h, labels, units)
     bottom.plot(*grid_points(a, b).T.cpu(), "k+", markersize=3, markeredgewidth=0.5)
-    # An image's rows run downward and the plot's axis upward: the largest b comes first.
+
+    # An image's rows run downward, the plot's axis upward: the largest b comes first.
     mosaic = tile(images.unflatten(0, (len(b), len(a))).flip(0).flatten(0, 1), len(a))
+
     half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2
     extent = [x.item() for x in (a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b)]
     top.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
@@ -327,14 +330,12 @@ def grid_figure(
     return figure
 
 
-def mosaics_figure(mosaics: Mapping[str, Tensor]) -> Figure:
-    """Exercise 7e: plot one mosaic of images `(N, 1, 32, 32)` per name; N is a square number."""
-    size = (PAGE_WIDTH, PAGE_WIDTH / len(mosaics) + 0.2)
-    figure, panels = plt.subplots(1, len(mosaics), figsize=size)
-    for ax, (name, images) in zip(panels, mosaics.items(), strict=True):
-        ax.imshow(tile(images, math.isqrt(len(images))), cmap="gray", vmin=0, vmax=1)
-        ax.set(xticks=[], yticks=[])
-        ax.set_title(name, size=9)
+def mosaic_figure(images: Tensor, columns: int) -> Figure:
+    """Exercise 7e: plot images `(N, 1, 32, 32)` in reading order, `columns` to a row."""
+    size = (PAGE_WIDTH, PAGE_WIDTH / columns * math.ceil(len(images) / columns))
+    figure, ax = plt.subplots(figsize=size)
+    ax.imshow(tile(images, columns), cmap="gray", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[])
     return figure
 
 

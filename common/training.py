@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-# A loss takes (model, images, labels) and returns its named terms; "loss" is minimized.
-Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
+Loss = Callable[[nn.Module, Tensor, Tensor], models.Terms]  # of a model, images and labels
 History = dict[str, dict[str, list[float]]]
 
 EVALUATION_BATCH = 500
@@ -146,6 +145,8 @@ def train(state: TrainState, data: Dataset) -> Iterator[int]:
         model.train()
         sums: dict[str, Tensor] = defaultdict(float)
         batches = torch.randperm(len(images), generator=state.order).split(recipe.batch_size)
+
+        # One step of the optimizer and of the learning rate per batch.
         for batch in tqdm(batches, f"epoch {epoch}", leave=False, delay=2, disable=None):
             x, y = images[batch], labels[batch]
             if recipe.augment:
@@ -157,6 +158,7 @@ def train(state: TrainState, data: Dataset) -> Iterator[int]:
             state.schedule.step()
             for term, value in terms.items():
                 sums[term] += value.detach() * len(x)
+
         state.record("train", {term: s.item() / len(images) for term, s in sums.items()})
         state.record("test", evaluate(model, *test))
         yield epoch

@@ -11,6 +11,7 @@ import ast
 import json
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.script import PROJECT, ScriptError, fixed, format_table, run_script, write_file
@@ -61,52 +62,65 @@ def code(file: str, name: str, part: str = "") -> str:
 def build(template: str, root: Path, for_pdf: bool = False) -> str:
     """Return the report's text in Markdown, with the figures and numbers below the folder `root`.
 
-    `for_pdf` gives Pandoc's Markdown, where a figure's caption is in the figure.
+    `for_pdf` gives Pandoc's Markdown, in which figures are Typst's.
 
     Raises:
         ScriptError: a figure, a number or a piece of code is missing.
     """
-    order: list[str] = []  # of the figures
+    labels: dict[str, str] = {}  # of figures, tables and equations, by their names
 
     def numbers(name: str) -> dict:
         return json.loads(existing(root / f"{name}.json").read_text(encoding="utf-8"))
 
-    def figure(name: str, caption: str, alt: str) -> str:
-        existing(root / f"{name}.{'pdf' if for_pdf else 'png'}")
-        if name not in order:
-            order.append(name)
-        if for_pdf:
-            return f'![{ref(name)}. {caption}]({name}.pdf){{alt="{alt}"}}'
-        return f"![{alt}]({name}.png)\n\n*{ref(name)}. {caption}*"
+    def label(kind: str, name: str) -> str:
+        number = 1 + sum(text.startswith(kind) for text in labels.values())
+        return labels.setdefault(name, f"{kind} {number}")
+
+    def figure(names: str | list[str], caption: str, alt: str, placement: str = "none") -> str:
+        names = [names] if isinstance(names, str) else names
+        files = [f"{name}.{'pdf' if for_pdf else 'png'}" for name in names]
+        for file in files:
+            existing(root / file)
+        text = f"{label('Figure', names[0])}. {caption}"
+        if not for_pdf:
+            return " ".join(f"![{alt}]({file})" for file in files) + f"\n\n*{text}*"
+        images = ", ".join(f'image("{file}", alt: "{alt}")' for file in files)
+        caption = pypandoc.convert_text(text, "typst", "markdown").strip()
+        grid = f"grid(columns: {len(files)}, column-gutter: 4mm, {images})"
+        return f"```{{=typst}}\n#figure({grid}, caption: [{caption}], placement: {placement})\n```"
+
+    def table(name: str, caption: str, header: Sequence, rows: Sequence[Sequence]) -> str:
+        text = f"{label('Table', name)}. {caption}"
+        cells = format_table(header, rows)
+        return f"{cells}\n\n: {text}" if for_pdf else f"*{text}*\n\n{cells}"
+
+    def equation(name: str, tex: str) -> str:
+        number = label("equation", name).split()[1]
+        return f"$${tex}$$" if for_pdf else f"$${tex} \\tag{{{number}}}$$"
 
     def ref(name: str) -> str:
-        return f"Figure {order.index(name) + 1 if name in order else '?'}"
-
-    def claim(text: str, *holds: bool) -> str:
-        if not all(holds):
-            raise ScriptError(f"the numbers do not show what {TEMPLATE} says: {text}")
-        return ""
+        return labels.get(name, "Figure ?")
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals |= {
         "numbers": numbers,
         "figure": figure,
+        "table": table,
+        "equation": equation,
         "ref": ref,
-        "claim": claim,
         "code": code,
-        "table": format_table,
         "fixed": fixed,
         "recipes": RECIPES,
     }
     try:
         compiled = environment.from_string(template)
         compiled.render()  # numbers the figures, which the text may mention before they come
-        text = re.sub(r"\n{3,}", "\n\n", compiled.render()) + "\n"  # claims leave empty lines
+        text = re.sub(r"\n{3,}", "\n\n", compiled.render()) + "\n"
     except (TemplateError, ValueError) as error:
         raise ScriptError(f"{TEMPLATE}: {error}; run make figures and make studies") from error
     if "Figure ?" in text:
-        raise ScriptError(f"{TEMPLATE} refers to a figure that it does not show")
-    return text
+        raise ScriptError(f"{TEMPLATE} refers to what it does not show")
+    return re.sub(r"(?<=\d)\s(?=(%|dB\b|nats\b))", "\u00a0", text)  # no line ends between them
 
 
 def write_pdf(markdown: str, path: Path, title: dict[str, str]) -> None:
@@ -120,10 +134,11 @@ def write_pdf(markdown: str, path: Path, title: dict[str, str]) -> None:
     text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!http)[^)]+\)", r"\1", markdown)  # no links to files
     text = re.sub(r"\A# .*\n", "", text)  # the style has the title
     body = pypandoc.convert_text(
-        text, "typst", "markdown+tex_math_dollars-auto_identifiers", ["--shift-heading-level-by=-1"]
+        text,
+        "typst",
+        "markdown+tex_math_dollars-auto_identifiers",
+        ["--shift-heading-level-by=-1", "--columns=1000"],
     )
-    for file, alt in re.findall(r'\]\(([^()\s]+)\)\{alt="([^"]*)"\}', text):  # Pandoc drops it
-        body = body.replace(f'image("{file}")', f'image("{file}", alt: "{alt}")')
     source = (STYLE.read_text(encoding="utf-8") + body).encode()
     inputs = {key: value for key, value in title.items() if value}
     write_file(path, typst.compile(source, root=path.parent, sys_inputs=inputs, timestamp=0))

@@ -6,20 +6,17 @@ trains it by its recipe with 2 to 32 filters in every convolution. Sixteen filte
 if 32 were much better on the test images, and too many if 8 were as good. With 16 filters it
 measures three seeds with and without augmentation, the committed models and those in
 checkpoints/seed-1 and checkpoints/seed-2, which it trains where they are not, and trains one on the
-first 1,000 training images, where the same capacity would overfit. Writes capacity.json,
-capacity.png and capacity_few.png, the loss with 1,000 images, beside this file. About 20 minutes on
-two cores.
+first 1,000 training images, where the same capacity would overfit. Writes capacity.json
+and capacity.png beside this file. About 20 minutes on two cores.
 """
 
-import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from unittest import mock
 
 import models
 from common.dataset import Dataset
 from common.metrics import predict
-from common.plotting import COLORS, NARROW, logarithmic, loss_curves, save_figure
+from common.plotting import COLORS, HALF, logarithmic
 from common.pretrained import load_or_train
 from common.script import fixed, print_table, read_options, run_script
 from common.training import RECIPES, evaluate, fit
@@ -45,11 +42,10 @@ def measure(data: Dataset, filters: int, recipe: str, images: int, seed: int) ->
     """Measure a classifier on its training images, unchanged, and on the test images."""
     data = first_images(data, images)
     if (filters, images) == (models.FILTERS, ALL):
-        model, history = load_or_train(recipe, data, seed_folder(seed), seed=seed)
+        model, _ = load_or_train(recipe, data, seed_folder(seed), seed=seed)
     else:
         with mock.patch.object(models, "FILTERS", filters):
-            state = fit(RECIPES[recipe], data, seed)
-        model, history = state.model, state.history
+            model = fit(RECIPES[recipe], data, seed).model
     found = dict(zip(NAMES, (filters, recipe, images, seed), strict=True))
     found["parameters"] = sum(p.numel() for p in model.parameters())
     for part, x, labels in (
@@ -60,18 +56,14 @@ def measure(data: Dataset, filters: int, recipe: str, images: int, seed: int) ->
         loss = evaluate(model, models.classifier_loss, x, labels)["loss"]
         found[f"accuracy_{part}"] = 100 * right.float().mean().item()
         found[f"cross_entropy_{part}"] = loss
-    return {**found, "history": history}
-
-
-def by_filters(runs: Sequence[dict]) -> list[dict]:
-    """Return the runs on all images by the recipe with seed 0, by the number of filters."""
-    chosen = [run for run in runs if (run["recipe"], run["images"]) == ("classifier", ALL)]
-    return sorted((run for run in chosen if run["seed"] == 0), key=lambda run: run["filters"])
+    return found
 
 
 def filters_figure(runs: Sequence[dict]) -> Figure:
-    """Plot the share of wrong images against the number of filters of `runs`."""
-    figure, ax = plt.subplots(figsize=(NARROW, 2.8))
+    """Plot the share of wrong images against the number of filters, on all images, with seed 0."""
+    figure, ax = plt.subplots(figsize=(HALF, 2.6))
+    chosen = [run for run in runs if run["recipe"] == "classifier" and run["images"] == ALL]
+    runs = sorted((r for r in chosen if r["seed"] == 0), key=lambda run: run["filters"])
     filters = [run["filters"] for run in runs]
     for part, name, color in (("train", "training", COLORS[0]), ("test", "test", COLORS[1])):
         wrong = [100 - run[f"accuracy_{part}"] for run in runs]
@@ -88,18 +80,9 @@ def filters_figure(runs: Sequence[dict]) -> Figure:
 def main() -> None:
     options = read_options(make_parser(__doc__), None)
     runs = run_all(measure, options, SETTINGS)
-    histories = [run.pop("history") for run in runs]
-    groups: dict[tuple, list[dict]] = {}
-    for run in runs:
-        groups.setdefault(tuple(run[name] for name in NAMES[:-1]), []).append(run)
-    rows = [
-        (*key, len(group), *fixed([statistics.mean(r[name] for r in group) for name in RESULTS], 4))
-        for key, group in groups.items()
-    ]
-    print_table((*NAMES[:-1], "seeds", *RESULTS), rows)
-    figure = loss_curves(histories[-1], {"loss": "cross-entropy (nats)"})
-    save_figure(figure, Path(__file__).with_name("capacity_few"))
-    save_results(__file__, runs, filters_figure(by_filters(runs)))
+    rows = [(*(run[n] for n in NAMES), *fixed([run[n] for n in RESULTS], 4)) for run in runs]
+    print_table((*NAMES, *RESULTS), rows)
+    save_results(__file__, runs, filters_figure(runs))
 
 
 if __name__ == "__main__":

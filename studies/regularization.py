@@ -22,13 +22,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from common.dataset import Dataset, load_mnist
-from common.latent import grid_points, nearest_label, prior_quantiles
+from common.latent import GRID_STEPS, grid_points, nearest_label
 from common.metrics import confident_digits, predict
 from common.plotting import PAGE_WIDTH, digit_legend, latent_scatter, tile
 from common.pretrained import load_model, load_or_train
 from common.script import fixed, print_table, read_options, run_script
 from common.training import RECIPES, fit
-from models import PIXELS, VAE, kl_divergence
+from models import PIXELS, VAE, Terms, kl_divergence
 from studies.study import make_parser, run_all, save_results, seed_folder
 
 import torch
@@ -44,7 +44,7 @@ CONTROL = "reconstruction only"
 MODELS = {"autoencoder": "autoencoder", CONTROL: None, "VAE": "vae2"}
 
 
-def deterministic_loss(model: VAE, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def deterministic_loss(model: VAE, x: Tensor, labels: Tensor) -> Terms:
     """Return the reconstruction term of `vae_loss` at the means."""
     mse = F.mse_loss(model.reconstruct(x), x)
     return {"loss": PIXELS / 2 * (torch.log(2 * torch.pi * mse) + 1)}
@@ -109,7 +109,7 @@ def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
     """Draw for each model the images at quantiles of its latents, and those of the test images."""
     size = (PAGE_WIDTH, PAGE_WIDTH * 2 / len(models) + 0.2)
     figure, axes = plt.subplots(2, len(models), figsize=size)
-    probabilities = torch.special.ndtr(prior_quantiles())
+    probabilities = (torch.arange(GRID_STEPS) + 0.5) / GRID_STEPS
     for (top, bottom), (name, model) in zip(axes.T, models.items(), strict=True):
         a, b = predict(model.encode, data.x_clean_train).quantile(probabilities, dim=0).T
         images = predict(model.decode, grid_points(a, b.flip(0)))  # the largest of b on top
@@ -139,29 +139,12 @@ def main() -> None:
             shares = [(min(d["share_per_digit"]), max(d["share_per_digit"])) for d in draws]
             confident = statistics.mean(d["confident_share"] for d in draws)
             percent = [100 * statistics.mean(values) for values in zip(*shares, strict=True)]
-            rows.append(
-                (
-                    name,
-                    f"{means[0]:.4f}",
-                    f"{means[1]:.1f}",
-                    origin,
-                    *fixed([100 * confident, *percent], 1),
-                )
-            )
-    header = (
-        "model",
-        "MSE",
-        "1-NN (%)",
-        "latents from",
-        "confident (%)",
-        "rarest digit (%)",
-        "most frequent (%)",
-    )
+            error, knn = f"{means[0]:.4f}", f"{means[1]:.1f}"
+            rows.append((name, error, knn, origin, *fixed([100 * confident, *percent], 1)))
+    header = ("model", "MSE", "1-NN (%)", "latents from", "confident (%)", "rarest (%)", "most (%)")
     print_table(header, rows)
-    print_table(
-        ("KL of the VAE (nats)", *parts[0]),
-        [(s, *fixed(p.values(), 2)) for s, p in zip(SEEDS, parts, strict=True)],
-    )
+    rows = [(seed, *fixed(p.values(), 2)) for seed, p in zip(SEEDS, parts, strict=True)]
+    print_table(("KL of the VAE (nats)", *parts[0]), rows)
     figure = spaces_figure({name: same[0] for name, same in models.items()}, data)
     save_results(__file__, {"draws": DRAWS, "models": results, "kl": parts}, figure)
 

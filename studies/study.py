@@ -65,24 +65,21 @@ def seed_folder(seed: int) -> Path:
 
 def first_images(data: Dataset, count: int) -> Dataset:
     """Return the data with the first `count` training images only."""
-    tensors = {
-        "x_clean_train": data.x_clean_train[:count],
-        "labels_train": data.labels_train[:count],
-        "x_clean_test": data.x_clean_test,
-        "labels_test": data.labels_test,
-    }
-    return replace(data, read=tensors.__getitem__)
+
+    def read(name: str) -> Tensor:
+        return getattr(data, name)[: count if name.endswith("train") else None]
+
+    return replace(data, read=read)
 
 
 def validation_split(data: Dataset) -> Dataset:
     """Return the training images alone, the last 10,000 of them in the place of the test images."""
-    tensors = {
-        "x_clean_train": data.x_clean_train[:-VALIDATION],
-        "labels_train": data.labels_train[:-VALIDATION],
-        "x_clean_test": data.x_clean_train[-VALIDATION:],
-        "labels_test": data.labels_train[-VALIDATION:],
-    }
-    return replace(data, read=tensors.__getitem__)
+
+    def read(name: str) -> Tensor:
+        images = getattr(data, name.replace("test", "train"))
+        return images[:-VALIDATION] if name.endswith("train") else images[-VALIDATION:]
+
+    return replace(data, read=read)
 
 
 def solve(vae: VAE, x_noisy: Tensor, z_init: Tensor, beta: float) -> dict:

@@ -6,7 +6,6 @@ A hyperparameter chosen this way is chosen without the test images.
 """
 
 from dataclasses import replace
-from functools import partial
 
 from common.dataset import Dataset, load_mnist
 from common.latent import nearest_label, posterior_moments
@@ -22,9 +21,9 @@ from torch import nn
 DENOISED = 1000  # of the validation images, with noise
 
 
-def straight_vae(latent_size: int) -> VAE:
-    """Return a VAE whose decoder does not warp its images."""
-    model = VAE(latent_size)
+def straight_vae() -> VAE:
+    """Return vae16 with a decoder that does not warp its images."""
+    model = VAE(16)
     decoder = model.decoder
     decoder.forward = lambda z: decoder.image(decoder.features(z))
     return model
@@ -66,17 +65,12 @@ def main() -> None:
     parser.add_argument("--lr", type=positive(float))
     parser.add_argument("--weight-decay", type=float)
     parser.add_argument("--augment", type=float, metavar="STRENGTH", help="of random_affine")
-    parser.add_argument("--pixels", type=positive(float), help="N of the loss of the VAEs")
-    parser.add_argument("--straight", action="store_true", help="a VAE without displacement")
+    parser.add_argument("--straight", action="store_true", help="vae16 without displacement")
     options = read_options(parser, None)
     names = ("epochs", "batch_size", "lr", "weight_decay", "augment")
     changes = {name: v for name in names if (v := getattr(options, name)) is not None}
-    if (options.pixels or options.straight) and not options.name.startswith("vae"):
-        parser.error("--pixels and --straight are for vae2 and vae16")
-    if options.pixels:
-        changes["loss"] = partial(vae_loss, pixels=options.pixels)
     if options.straight:
-        changes["model"] = partial(straight_vae, **RECIPES[options.name].model.keywords)
+        changes["model"] = straight_vae
     split = validation_split(load_mnist(options.data_dir, device=options.device))
     model = fit(replace(RECIPES[options.name], **changes), split, options.seed).model
     print(", ".join(f"{name} {value:.5g}" for name, value in measure(model, split).items()))

@@ -1,0 +1,150 @@
+"""Do explanations of the report hold for the committed models?
+
+    python -m studies.explanations
+
+- 1: the decoder doubles the width alone at its end, which would be no reason for a lower error if
+  the mirror of the encoder, which doubles it first, had the same error on validation images.
+- 2b: digits are confused in the latent space if their mean images are alike. Refuted if the rank
+  correlation of both, over the 45 pairs of digits, were near zero.
+- 5b, 7e: how far is the classifier's confidence from "looks like a digit"? Of plain averages of two
+  test images with different digits it would be confident of none.
+- 6: where in the encoder does noise act? Each row of its table is an input: noisy images, the same
+  clipped to [0, 1], and unclipped images with weaker noise, as far from the clean ones as the
+  clipped. After each pooling, how far the activations are from those of the clean images, over
+  their standard deviation among the clean images (root mean squares over all units). If the power
+  of the noise mattered alone, the last two would not differ.
+- 8a: how much of the error after the bottleneck do clean images have, too, and how much of that
+  would be left at the latents that minimize the VAE's own loss? The rest comes with the noise.
+
+Writes explanations.json beside this file. About an hour on two cores.
+"""
+
+from dataclasses import replace
+from itertools import product
+
+from common.dataset import Dataset, load_mnist
+from common.latent import nearest_label
+from common.metrics import confident_digits, confusion_matrix, image_metrics, predict
+from common.pretrained import load_model
+from common.script import fixed, print_table, read_options, run_script
+from common.training import RECIPES, fit
+from models import PIXELS, Autoencoder, Classifier
+from studies.study import make_parser, run_all, save_results, solve, validation_split
+
+import torch
+import torch.nn.functional as F
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+AVERAGES, IMAGES, SEEDS = 5000, 1000, (0, 1, 2)
+
+
+def width_first() -> Autoencoder:
+    """Return an autoencoder whose decoder mirrors the encoder: it doubles the width alone first."""
+    model = Autoencoder()
+    layers = model.decoder.layers
+    layers[2], layers[-1] = layers[-1], layers[2]
+    return model
+
+
+def decoder_error(data: Dataset, model: type[Autoencoder], seed: int) -> float:
+    """Exercise 1: return the error on validation images of an autoencoder trained by the recipe."""
+    recipe = replace(RECIPES["autoencoder"], model=model)
+    return fit(recipe, validation_split(data), seed).history["test"]["loss"][-1]
+
+
+def rank_correlation(data: Dataset, autoencoder: Autoencoder) -> float:
+    """Exercise 2b: correlate confusions of the nearest neighbor with differences of mean images."""
+    x, labels = data.x_clean_test, data.labels_test
+    h_train, h = predict(autoencoder.encode, data.x_clean_train), predict(autoencoder.encode, x)
+    confusion = confusion_matrix(labels, nearest_label(h_train, data.labels_train, h))
+    means = torch.stack([x[labels == digit].mean(dim=0) for digit in range(10)]).flatten(1)
+    pairs = torch.triu_indices(10, 10, offset=1).unbind()
+    return spearmanr((confusion + confusion.T)[pairs], torch.cdist(means, means)[pairs]).statistic
+
+
+def confident_averages(data: Dataset, classifier: Classifier) -> float:
+    """Exercise 5b: return the share of averages of different digits read with confidence."""
+    torch.manual_seed(0)
+    first, second = torch.randint(len(data.x_clean_test), (2, 2 * AVERAGES))
+    pairs = data.labels_test[first] != data.labels_test[second]
+    first, second = first[pairs][:AVERAGES], second[pairs][:AVERAGES]
+    confident, _ = confident_digits(
+        classifier, (data.x_clean_test[first] + data.x_clean_test[second]) / 2
+    )
+    return confident.float().mean().item()
+
+
+def activations(encoder: nn.Sequential, x: Tensor) -> list[Tensor]:
+    """Return the activations after each pooling."""
+    found = []
+    for layer in encoder:
+        x = predict(layer, x)
+        if isinstance(layer, nn.MaxPool2d):
+            found.append(x)
+    return found
+
+
+def noise_path(data: Dataset, autoencoder: Autoencoder, classifier: Classifier) -> dict:
+    """Exercise 6: return how far each input's activations are off, and how good its output is."""
+    x, noise = data.x_clean_test, data.x_noisy_test - data.x_clean_test
+    clipped = data.x_noisy_test.clamp(0, 1)
+    weaker = F.mse_loss(clipped, x).sqrt() / data.noise
+    inputs = {"noisy": data.x_noisy_test, "clipped": clipped, "weaker noise": x + weaker * noise}
+    layers, found = autoencoder.encoder.layers, {}
+    clean = activations(layers, x)
+    for name, images in inputs.items():
+        pairs = zip(activations(layers, images), clean, strict=True)
+        found[name] = {
+            "distance": F.mse_loss(images, x).sqrt().item(),
+            "deviation": [
+                ((a - c).square().mean() / c.var(dim=0).mean()).sqrt().item() for a, c in pairs
+            ],
+            **image_metrics(
+                {name: predict(autoencoder.reconstruct, images)}, x, data.labels_test, classifier
+            )[name],
+        }
+    return found
+
+
+def bottleneck_errors(data: Dataset) -> dict[str, float]:
+    """Exercise 8a: return the error of noisy images, of clean ones, and of these at best latents.
+
+    The latents minimize the loss of the VAE without sampling: N/2 MSE / s2 + |z|^2 / 2 with the s2
+    of its calibrated decoder, the MSE of clean images; times 2 s2 1024 / N it is equation (.4).
+    """
+    vae, x = load_model("vae16"), data.x_clean_test[:IMAGES]
+    z = predict(vae.encode, x)
+    clean = F.mse_loss(predict(vae.decode, z), x).item()
+    best = solve(vae, x, z, x[0].numel() / PIXELS * clean)
+    noisy = F.mse_loss(predict(vae.reconstruct, data.x_noisy_test[:IMAGES]), x).item()
+    at_best = F.mse_loss(predict(vae.decode, best["z"]), x).item()
+    steps = {name: best[name] for name in ("steps", "unconverged")}
+    return {"noisy": noisy, "clean": clean, "best latents": at_best, **steps}
+
+
+def main() -> None:
+    options = read_options(make_parser(__doc__), None)
+    data = load_mnist(options.data_dir)
+    autoencoder, classifier = load_model("autoencoder"), load_model("classifier")
+    errors = run_all(decoder_error, options, product((width_first, Autoencoder), SEEDS))
+    found = {
+        "width first": errors[: len(SEEDS)],
+        "width last": errors[len(SEEDS) :],
+        "rank_correlation": rank_correlation(data, autoencoder),
+        "confident_share_of_averages": confident_averages(data, classifier),
+        "noise_path": noise_path(data, autoencoder, classifier),
+        "bottleneck": bottleneck_errors(data),
+    }
+    rows = [
+        (name, f"{n['distance']:.3f}", *fixed([*n["deviation"], n["psnr"], n["right_digit"]]))
+        for name, n in found["noise_path"].items()
+    ]
+    header = ("input", "RMSE", *(f"pool {i}" for i in range(1, 6)), "PSNR (dB)", "right digit (%)")
+    print_table(header, rows)
+    print({name: n for name, n in found.items() if name != "noise_path"})
+    save_results(__file__, found)
+
+
+if __name__ == "__main__":
+    run_script(main)
