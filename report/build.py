@@ -139,6 +139,7 @@ def write_pdf(markdown: str, path: Path, title: dict[str, str]) -> None:
         "markdown+tex_math_dollars-auto_identifiers",
         ["--shift-heading-level-by=-1", "--columns=1000"],
     )
+    body = body.replace("align: (auto,", "align: (left,")  # the first column of a table
     source = (STYLE.read_text(encoding="utf-8") + body).encode()
     inputs = {key: value for key, value in title.items() if value}
     write_file(path, typst.compile(source, root=path.parent, sys_inputs=inputs, timestamp=0))
