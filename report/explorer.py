@@ -2,22 +2,23 @@
 
     python -m report.explorer
 
-The page holds the decoders' weights and computes every image from its latent; the frames of the MAP
-estimate are computed here. It needs no network.
+The page holds the weights of the networks, in half precision, and computes every image from its
+latent, and what the networks make of a drawing; the frames of the MAP estimate are computed here.
+It works offline.
 """
 
 import base64
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from common.dataset import Dataset, load_data
-from common.metrics import FEW_STEPS, predict, psnr
-from common.plotting import DIGIT_COLORS
+from common.metrics import predict, psnr
+from common.plotting import DIGIT_COLORS, label_places
 from common.pretrained import load_or_train
 from common.script import PROJECT, make_parser, read_options, run_script, write_file
 from MAP_template import map_estimate, map_loss
-from models import VAE
+from models import VAE, Autoencoder, Classifier
 
 import numpy as np
 import torch
@@ -26,15 +27,21 @@ from torch import Tensor, nn
 
 TEMPLATE = PROJECT / "report" / "explorer.html"
 NEAREST_OF = 500  # test images
+FRAMES = 30  # of the MAP estimate
 SETTINGS = (  # of layers, as PyTorch names them
-    *("in_channels", "out_channels", "kernel_size", "stride", "padding"),
-    *("unflattened_size", "scale_factor", "upscale_factor"),
+    *("kernel_size", "stride", "padding", "unflattened_size"),
+    *("scale_factor", "upscale_factor", "downscale_factor"),
 )
 
 
 def base64_of(array: np.ndarray) -> str:
     """Return the bytes of `array` as text."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def halves(tensors: Iterable[Tensor]) -> str:
+    """Return the numbers of tensors as text, in half precision."""
+    return base64_of(np.concatenate([t.detach().numpy().ravel() for t in tensors]).astype("<f2"))
 
 
 def sprite(images: Tensor) -> str:
@@ -44,36 +51,52 @@ def sprite(images: Tensor) -> str:
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def export_layers(layers: Iterable[nn.Module], weights: list[np.ndarray]) -> list[dict]:
-    """Describe `layers` for the page, which computes them; append their parameters to `weights`."""
-    described = []
-    for layer in layers:
-        settings = {name: value for name, value in vars(layer).items() if name in SETTINGS}
-        sizes = [p.numel() for p in layer.parameters()]
-        described.append({"kind": type(layer).__name__, "sizes": sizes, **settings})
-        weights += [p.detach().contiguous().numpy().ravel() for p in layer.parameters()]
-    return described
+def export_network(shape: Sequence[int], *parts: Iterable[nn.Module]) -> dict:
+    """Describe a network for the page, which computes its layers: a chain of them, or three.
+
+    Of three chains the first feeds both others: an image and its displacement. `shape` is that of
+    the input, channels, height and width.
+    """
+    described, parameters = [], []
+    for part in parts:
+        layers = []
+        for layer in part:
+            settings = {name: value for name, value in vars(layer).items() if name in SETTINGS}
+            sizes = [p.numel() for p in layer.parameters()]
+            layers.append({"kind": type(layer).__name__, "sizes": sizes, **settings})
+            parameters += [p.contiguous() for p in layer.parameters()]
+        described.append(layers)
+    return {"shape": shape, "parts": described, "weights": halves(parameters)}
+
+
+def export_networks(
+    autoencoder: Autoencoder, classifier: Classifier, vaes: Mapping[str, VAE]
+) -> dict[str, dict]:
+    """Return the networks of the page by their names."""
+    image = (1, 32, 32)
+    classifier_layers = (*classifier.features, classifier.flatten, classifier.dense)
+    networks = {
+        "autoencoder, encoder": export_network(image, autoencoder.encoder.layers),
+        "autoencoder, decoder": export_network((1, 2, 1), autoencoder.decoder.layers),
+        "classifier": export_network(image, classifier_layers),
+    }
+    for name, vae in vaes.items():
+        decoder, size = vae.decoder, vae.decoder.features[0].in_features
+        parts = (decoder.features, decoder.image, decoder.displacement)
+        networks[f"{name}, encoder"] = export_network(image, vae.encoder.layers)
+        networks[f"{name}, decoder"] = export_network((size, 1, 1), *parts)
+    return networks
 
 
 def export_plane(model: nn.Module, data: Dataset) -> dict:
-    """Return the decoder of a model with two latents, and the latents of the test images."""
-    weights: list[np.ndarray] = []
-    if isinstance(model, VAE):
-        parts = (model.decoder.features, model.decoder.image, model.decoder.displacement)
-    else:
-        parts = (model.decoder.layers,)
-    layers = [export_layers(part, weights) for part in parts]
-    return {
-        "layers": layers,
-        "shape": [2, 1, 1] if isinstance(model, VAE) else [1, 2, 1],
-        "weights": base64_of(np.concatenate(weights).astype("<f4")),
-        "latents": base64_of(predict(model.encode, data.x_clean_test).numpy().astype("<f4")),
-        "prior": isinstance(model, VAE),
-    }
+    """Return the latents of the test images, and where the names of the digits are written."""
+    h = predict(model.encode, data.x_clean_test)
+    names = label_places(h, data.labels_test, h.amin(dim=0).tolist(), h.amax(dim=0).tolist())
+    return {"latents": halves([h]), "names": [names[digit] for digit in range(10)]}
 
 
 def export_denoising(vae: VAE, data: Dataset) -> dict:
-    """Return the ten examples with the MAP estimate after every iteration, its loss and PSNR."""
+    """Return the ten examples with the MAP estimate, its loss and PSNR along the iterations."""
     x_noisy, x_clean, beta = data.x_noisy_example, data.x_clean_example, data.noise**2
     images = []
 
@@ -83,18 +106,19 @@ def export_denoising(vae: VAE, data: Dataset) -> dict:
         return x
 
     z_init = predict(vae.encode, x_noisy)
-    z_estimate, x_estimate, losses = map_estimate(
-        decode, x_noisy, z_init.shape[1], beta, z_init, **FEW_STEPS
-    )
+    z_estimate, x_estimate, losses = map_estimate(decode, x_noisy, z_init.shape[1], beta, z_init)
     assert len(images) == len(losses) + 1, "map_estimate decodes once per iteration and at the end"
     losses = torch.cat([losses, map_loss(x_noisy, x_estimate, z_estimate, beta)[None]])
-    estimates = torch.stack(images)  # one more than iterations: the last is x_estimate
+    steps = np.unique(np.geomspace(1, len(losses), FRAMES).round().astype(int)) - 1
+    estimates = torch.stack(images)[steps]  # the last is x_estimate
     return {
         "labels": data.labels_example.tolist(),
+        "beta": beta,
+        "iterations": steps.tolist(),
         "noisy": sprite(x_noisy),
         "clean": sprite(x_clean),
         "estimates": sprite(estimates.transpose(0, 1).flatten(0, 1)),
-        "losses": losses.T.tolist(),
+        "losses": losses[steps].T.tolist(),
         "psnr": [[psnr(x, clean) for x in estimates[:, i]] for i, clean in enumerate(x_clean)],
         "psnr_noisy": [psnr(x, clean) for x, clean in zip(x_noisy, x_clean, strict=True)],
     }
@@ -104,13 +128,15 @@ def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
     options.device = "cpu"  # for NumPy
     data = load_data(options)
-    autoencoder, vae2, vae16 = (
-        load_or_train(name, data, *options.folders)[0] for name in ("autoencoder", "vae2", "vae16")
+    names = ("autoencoder", "classifier", "vae2", "vae16")
+    autoencoder, classifier, vae2, vae16 = (
+        load_or_train(name, data, *options.folders)[0] for name in names
     )
     content = {
         "colors": DIGIT_COLORS,
         "labels": base64_of(data.labels_test.numpy().astype("u1")),
         "images": sprite(data.x_clean_test[:NEAREST_OF]),
+        "networks": export_networks(autoencoder, classifier, {"vae": vae2, "vae16": vae16}),
         "planes": {
             "autoencoder": export_plane(autoencoder, data),
             "vae": export_plane(vae2, data),
