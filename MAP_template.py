@@ -50,12 +50,12 @@ def map_estimate(
     """
     if z_init is None:
         z_init = x_noisy.new_zeros(len(x_noisy), latent_size)
+
+    # Adam changes the latents; the decoder stays as it is.
     z_estimate = nn.Parameter(z_init.detach().clone())
     optimizer = torch.optim.Adam([z_estimate], lr=lr, betas=betas)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     losses = []
-
-    # Adam changes the latents; the decoder stays as it is.
     for _ in range(iterations):
         loss = map_loss(x_noisy, decoder(z_estimate), z_estimate, beta)
         losses.append(loss.detach())

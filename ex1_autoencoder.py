@@ -21,21 +21,20 @@ def main(argv: list[str] | None = None) -> None:
 
     # The first ten examples, each above its reconstruction.
     r_example = predict(autoencoder.reconstruct, data.x_clean_example)
-    figures = {
-        "ex1_reconstructions": image_rows({"input": data.x_clean_example, "output": r_example})
-    }
+    rows = {"input": data.x_clean_example, "output": r_example}
+    figures = {"ex1_reconstructions": image_rows(rows)}
 
     # The loss against epochs. That of a run may be another one.
     committed = saved_history("autoencoder", options.compared)
     label = "loss" if options.run else "mean squared error"
     figures["ex1_loss"] = loss_curves(history, {"loss": label}, committed)
 
-    numbers, rows = {}, []
+    numbers, measured = {}, []
     for part, x in (("train", data.x_clean_train), ("test", data.x_clean_test)):
         r = predict(autoencoder.reconstruct, x)
         numbers[f"mse_{part}"] = F.mse_loss(r, x).item()
-        rows.append((part, f"{len(x):,}", f"{numbers[f'mse_{part}']:.5f}"))
-    table = format_table(("part", "images", "mean squared error"), rows)
+        measured.append((part, f"{len(x):,}", f"{numbers[f'mse_{part}']:.5f}"))
+    table = format_table(("part", "images", "mean squared error"), measured)
     write_results(options.figures_dir, figures, {"ex1": numbers}, table)
 
 

@@ -19,7 +19,8 @@ def main(argv: list[str] | None = None) -> None:
 
     # (a) Noisy input, output and clean image, one digit per column.
     r_example = predict(autoencoder.reconstruct, data.x_noisy_example)
-    rows = {"noisy": data.x_noisy_example, "bottleneck": r_example, "clean": data.x_clean_example}
+    rows = {"noisy": data.x_noisy_example, "bottleneck": r_example}
+    rows["clean"] = data.x_clean_example
     figures = {"ex6_denoising": image_rows(rows)}
 
     # The error, and how often the classifier of exercise 4 reads the right digit.

@@ -3,6 +3,8 @@
 Images are float32 `(N, 1, 32, 32)` in [0, 1].
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,31 +14,26 @@ FILTERS = 16
 PIXELS = 100  # N of `vae_loss`: what the 1024 pixels of an image count for; compared: 50 and 200
 
 
+def block(convolution: nn.Module, resizing: nn.Module) -> tuple[nn.Module, ...]:
+    """Exercise 1: return a convolution, its ReLU, and its pooling or upsampling."""
+    return convolution, nn.ReLU(inplace=True), resizing
+
+
 class Encoder(nn.Module):
     """Exercise 1: map an image `(N, 1, 32, 32)` to a latent `h` `(N, 1, 2, 1)`, `h >= 0`.
 
-    Each block is a convolution, its ReLU and a pooling that halves the image; the last pooling
-    halves the width only, which leaves a `[2 x 1]` latent.
+    Each pooling halves the image; the last one halves the width only, which leaves a `[2 x 1]`
+    latent.
     """
 
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(1, FILTERS, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),  # (N, 16, 16, 16)
-            nn.Conv2d(FILTERS, FILTERS, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),  # (N, 16, 8, 8)
-            nn.Conv2d(FILTERS, FILTERS, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),  # (N, 16, 4, 4)
-            nn.Conv2d(FILTERS, FILTERS, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),  # (N, 16, 2, 2)
-            nn.Conv2d(FILTERS, 1, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d((1, 2)),  # (N, 1, 2, 1)
+            *block(nn.Conv2d(1, FILTERS, 3, padding=1), nn.MaxPool2d(2)),  # 16 x 16
+            *block(nn.Conv2d(FILTERS, FILTERS, 3, padding=1), nn.MaxPool2d(2)),  # 8 x 8
+            *block(nn.Conv2d(FILTERS, FILTERS, 3, padding=1), nn.MaxPool2d(2)),  # 4 x 4
+            *block(nn.Conv2d(FILTERS, FILTERS, 3, padding=1), nn.MaxPool2d(2)),  # 2 x 2
+            *block(nn.Conv2d(FILTERS, 1, 3, padding=1), nn.MaxPool2d((1, 2))),  # 2 x 1
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,29 +43,20 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Exercise 1: map a latent `h` `(N, 1, 2, 1)` to an image `r` `(N, 1, 32, 32)`, `r >= 0`.
 
-    Each block is a transposed convolution, its ReLU and an upsampling that doubles the image. The
-    upsampling that doubles only the width comes last, so that every earlier layer has twice the
-    height; the error is lower with as many weights.
+    Each upsampling doubles the image, from 4 x 2 to 32 x 16. The one that doubles only the width
+    comes last, so that every earlier layer has twice the height; the error is lower with as many
+    weights.
     """
 
     def __init__(self):
         super().__init__()
+        up = partial(nn.Upsample, mode="bilinear")
         self.layers = nn.Sequential(
-            nn.ConvTranspose2d(1, FILTERS, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Upsample(scale_factor=2, mode="bilinear"),  # (N, 16, 4, 2)
-            nn.ConvTranspose2d(FILTERS, FILTERS, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Upsample(scale_factor=2, mode="bilinear"),  # (N, 16, 8, 4)
-            nn.ConvTranspose2d(FILTERS, FILTERS, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Upsample(scale_factor=2, mode="bilinear"),  # (N, 16, 16, 8)
-            nn.ConvTranspose2d(FILTERS, FILTERS, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Upsample(scale_factor=2, mode="bilinear"),  # (N, 16, 32, 16)
-            nn.ConvTranspose2d(FILTERS, 1, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Upsample(scale_factor=(1, 2), mode="bilinear"),  # (N, 1, 32, 32)
+            *block(nn.ConvTranspose2d(1, FILTERS, 3, padding=1), up(scale_factor=2)),
+            *block(nn.ConvTranspose2d(FILTERS, FILTERS, 3, padding=1), up(scale_factor=2)),
+            *block(nn.ConvTranspose2d(FILTERS, FILTERS, 3, padding=1), up(scale_factor=2)),
+            *block(nn.ConvTranspose2d(FILTERS, FILTERS, 3, padding=1), up(scale_factor=2)),
+            *block(nn.ConvTranspose2d(FILTERS, 1, 3, padding=1), up(scale_factor=(1, 2))),
         )
 
     def forward(self, h: Tensor) -> Tensor:

@@ -86,7 +86,11 @@ def image_rows(rows: Mapping[str, Tensor], reference: Tensor | None = None) -> F
     size = (PAGE_WIDTH, PAGE_WIDTH / (columns + 1) * len(rows))
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
     figure.get_layout_engine().set(
-        w_pad=0.01, h_pad=0.02, wspace=0, hspace=0, rect=(0.01, 0, 0.99, 1)
+        w_pad=0.01,
+        h_pad=0.02 if reference is None else 0.05,
+        wspace=0,
+        hspace=0,
+        rect=(0.01, 0, 0.99, 1),
     )
     for row_axes, (name, images) in zip(axes, rows.items(), strict=True):
         for column, (ax, image) in enumerate(zip(row_axes, images, strict=True)):
@@ -101,7 +105,7 @@ def image_rows(rows: Mapping[str, Tensor], reference: Tensor | None = None) -> F
 
 def logarithmic(ax: Axes) -> None:
     """Make the vertical axis logarithmic, its ticks plain numbers even within one decade."""
-    ax.set(yscale="log", ylabel=f"{ax.get_ylabel()}, log scale")
+    ax.set(yscale="log")
     low, high = ax.get_ylim()
     subs = np.arange(1, 10, 0.5) if high < 2 * low else (1, 1.5, 2, 3, 4, 5, 7)
     subs = subs if high < 20 * low else (1, 2, 5)
@@ -148,10 +152,13 @@ def latent_scatter(
 ) -> None:
     """Plot latents `(N, 2)` colored by label; `digit_legend` adds the legend."""
     h, labels = h.cpu(), labels.cpu()
-    order = np.random.default_rng(0).permutation(len(h))  # no digit covers the others
+
+    # In an order in which no digit covers the others.
+    order = np.random.default_rng(0).permutation(len(h))
     colors = [DIGIT_COLORS[label] for label in labels[order]]
-    size = min(12, 20_000 / len(h))
-    ax.scatter(*h[order].T.numpy(), s=size, c=colors, linewidths=0, alpha=0.6, rasterized=True)
+    style = {"s": min(12, 20_000 / len(h)), "linewidths": 0, "alpha": 0.6}
+    ax.scatter(*h[order].T.numpy(), c=colors, rasterized=True, **style)
+
     for digit, color in enumerate(DIGIT_COLORS):
         ax.scatter([], [], s=25, color=color, label=str(digit))
     ax.set(xlabel=units[0], ylabel=units[1])
@@ -248,7 +255,7 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
         ax.plot(iteration, losses.cpu(), style, color=color, linewidth=0.5, alpha=0.5)
         ax.plot(iteration, losses.mean(dim=1).cpu(), style, color=color, linewidth=2, label=name)
     ax.plot([], [], color="0.5", linewidth=0.5, label="thin: each example; thick: their mean")
-    ax.set(xlabel="iteration, log scale", ylabel="MAP loss per image")
+    ax.set(xlabel="iteration", ylabel="MAP loss per image")
     ax.set(xscale="log", xlim=(1, len(losses)))
     ax.xaxis.set_major_formatter("{x:g}")
     logarithmic(ax)
@@ -319,7 +326,7 @@ def grid_figure(
     latent_scatter(bottom, h, labels, units)
     bottom.plot(*grid_points(a, b).T.cpu(), "k+", markersize=3, markeredgewidth=0.5)
 
-    # An image's rows run downward, the plot's axis upward: the largest b comes first.
+    # Image rows run down, the plot's axis up: put the largest b first.
     mosaic = tile(images.unflatten(0, (len(b), len(a))).flip(0).flatten(0, 1), len(a))
 
     half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2

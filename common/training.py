@@ -146,7 +146,7 @@ def train(state: TrainState, data: Dataset) -> Iterator[int]:
         sums: dict[str, Tensor] = defaultdict(float)
         batches = torch.randperm(len(images), generator=state.order).split(recipe.batch_size)
 
-        # One step of the optimizer and of the learning rate per batch.
+        # One step of the optimizer and of the schedule per batch.
         for batch in tqdm(batches, f"epoch {epoch}", leave=False, delay=2, disable=None):
             x, y = images[batch], labels[batch]
             if recipe.augment:

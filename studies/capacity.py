@@ -68,7 +68,7 @@ def filters_figure(runs: Sequence[dict]) -> Figure:
     for part, name, color in (("train", "training", COLORS[0]), ("test", "test", COLORS[1])):
         wrong = [100 - run[f"accuracy_{part}"] for run in runs]
         ax.plot(filters, wrong, "o-", color=color, markersize=4, label=name)
-    ax.set(xlabel="filters in every convolution, log scale", ylabel="wrong (%)", xscale="log")
+    ax.set(xlabel="filters in every convolution", ylabel="error rate (%)", xscale="log")
     ax.set_xticks(filters, [str(n) for n in filters])
     ax.minorticks_off()
     logarithmic(ax)

@@ -123,8 +123,8 @@ def levels_figure(levels: Sequence[dict]) -> Figure:
         ax.plot(noise, values, color=color, label=name, **style)
     errors = [level["errors"]["representation"] + level["errors"]["ideal"] for level in levels]
     both = [-10 * math.log10(error) for error in errors]
-    ax.plot(noise, both, "k:", linewidth=1, label="MAP, ideal projection")
-    ax.set(xlabel="standard deviation of the noise, log scale", ylabel="PSNR (dB)", xscale="log")
+    ax.plot(noise, both, "k:", linewidth=1, label="MAP, predicted")
+    ax.set(xlabel="standard deviation $s$ of the noise", ylabel="PSNR (dB)", xscale="log")
     ax.set_xticks(noise, [f"{s:g}" for s in noise])
     ax.minorticks_off()
     ax.grid(alpha=0.25)

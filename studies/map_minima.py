@@ -115,7 +115,7 @@ def weights_figure(runs: Sequence[dict]) -> Figure:
         style = {"color": color, "marker": marker, "markersize": 4}
         ax.plot(FACTORS, found, label=f"noise $s$ = {noise:g}", **style)
     ax.axvline(1, color="black", linestyle=":", linewidth=1)
-    ax.set(xlabel=r"$\beta\,/\,s^2$, log scale", ylabel="PSNR (dB)", xscale="log")
+    ax.set(xlabel=r"$\beta\,/\,s^2$", ylabel="PSNR (dB)", xscale="log")
     ax.grid(alpha=0.25)
     figure.legend(loc="outside upper center", ncols=2)
     return figure

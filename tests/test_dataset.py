@@ -132,7 +132,8 @@ def test_packed_files_of_another_packing_are_unpacked(tmp_path, offline, monkeyp
         content = images if "images" in name else struct.pack(">2I", 2049, 3) + bytes([7, 8, 9])
         monkeypatch.setitem(dataset.SHA256, name, hashlib.sha256(content).hexdigest())
         (raw / f"{name}.gz").write_bytes(gzip.compress(content))
-    data = load_mnist(tmp_path)
+    few, data = load_mnist(tmp_path, limit=2), load_mnist(tmp_path)
+    assert [len(getattr(few, name)) for name in dataset.TENSORS] == [2, 2, 3, 3]
     assert data.labels_test.tolist() == [7, 8, 9]
     expected = torch.tensor([0, 1, 0.2]).view(3, 1, 1, 1).expand(3, 1, 32, 32)
     torch.testing.assert_close(data.x_clean_train, expected)
@@ -173,6 +174,8 @@ def test_a_picture_of_a_seven_is_read_as_a_seven(tmp_path, size, paper):
     x = load_image(tmp_path / "seven.png")
     assert (x.shape, x.dtype) == ((1, 1, 32, 32), torch.float32)
     assert 0 <= x.min() < 0.01 < 0.9 < x.max() <= 1
+    height, width = ((x[0, 0] > 0.3).any(dim=d).sum().item() for d in (1, 0))
+    assert width < 0.92 * height  # as it is drawn
     mass = x[0, 0] / x.sum()
     center = torch.arange(32.0)
     for d in (0, 1):

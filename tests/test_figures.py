@@ -169,7 +169,8 @@ def assert_rows(figure, **rows):
         for column, image in enumerate(images):
             ax = next(axes)
             assert column or ax.get_ylabel() == name
-            torch.testing.assert_close(shown(ax), image[0], atol=1e-5, rtol=0)
+            named = f"{name}, column {column}"
+            torch.testing.assert_close(shown(ax), image[0], atol=1e-5, rtol=0, msg=named)
     assert not list(axes)
 
 
@@ -240,6 +241,9 @@ def test_a_confusion_matrix_counts_digits_in_rows_and_shades_the_shares_of_a_row
     assert (share[2, 7], share[2, 2], share[7, 7], share.sum()) == (75, 25, 100, 200)
     found = {text.get_text(): text.get_color() for text in ax.texts}
     assert found == {"3\n75.0%": "white", "1\n25.0%": "black", "5\n100.0%": "white"}
+    rare = 999 * torch.eye(10, dtype=torch.long)
+    rare[4, 9] = 1
+    assert_confusion(confusion_figure(rare), rare.tolist())  # 0.1 % is written, too
 
 
 def test_the_map_loss_is_drawn_for_each_image_and_its_mean_by_the_names_of_the_starts():
@@ -380,7 +384,7 @@ def assert_image_metrics(cells, part, x_clean, labels, **shown):
         right = (Classifier()(x).argmax(dim=1) == labels).float().mean().item()
         mse = (x - x_clean).square().mean().item()
         assert cells[row, "MSE"] == pytest.approx(mse, abs=6e-6), row
-        assert cells[row, "PSNR (dB)"] == pytest.approx(psnr(x, x_clean), abs=0.006), row
+        assert cells[row, "PSNR (dB)"] == pytest.approx(-10 * math.log10(mse), abs=0.006), row
         assert cells[row, "right digit (%)"] == pytest.approx(100 * right, abs=0.006), row
 
 
@@ -393,7 +397,7 @@ def test_exercise_6_shows_noisy_images_their_outputs_and_the_clean_ones(run, dat
     for ax, name, own in zip(panels, ("clean", "noisy"), (h, h_noisy), strict=True):
         assert ax.get_title() == name
         assert ax.axis() == panels[0].axis()
-        assert points(ax) == expected_points(own, data.labels_test)
+        assert points(ax) == expected_points(own, data.labels_test), name
     assert_image_metrics(found.cells, "example", data.x_clean_example, data.labels_example, **rows)
     x, clean = data.x_noisy_test, data.x_clean_test
     images = {
@@ -464,6 +468,7 @@ def test_exercise_8_shows_both_ways_of_denoising_and_the_loss_from_both_starts(r
         data.x_noisy_example,
     )
     z_init, beta = model.encode(x_noisy), data.noise**2
+    assert found.ex8["beta"] == beta
     _, x_estimate, losses = map_estimate(model.decode, x_noisy, 2, beta, z_init)
     rows = {"noisy": x_noisy, "bottleneck": model.reconstruct(x_noisy), "MAP": x_estimate}
     figure, clean = found.figures["ex8_denoising"], data.x_clean_example

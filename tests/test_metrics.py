@@ -1,7 +1,9 @@
 """What the numbers in the json files mean, on examples that can be checked by hand."""
 
+import math
+
 from common.latent import neighbors, separation
-from common.metrics import confident_digits, image_metrics
+from common.metrics import confident_digits, image_metrics, psnr
 
 import pytest
 import torch
@@ -30,6 +32,11 @@ def test_image_metrics_of_an_error_of_a_tenth():
     assert found["brighter"] == pytest.approx(
         {"mse": 0.01, "psnr": 20, "right_digit": 75}, rel=1e-4
     )
+
+
+def test_the_psnr_is_that_of_all_images_together():
+    x = torch.tensor([0.1, 0.3]).view(2, 1, 1, 1)
+    assert psnr(x, 0 * x) == pytest.approx(-10 * math.log10(0.05), rel=1e-4)
 
 
 def test_confident_is_above_nine_tenths():

@@ -40,7 +40,10 @@ def test_the_priors_circles_hold_their_shares_of_its_samples():
     z = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
     figure = latent_figure(z, torch.arange(len(z)) % 10, prior=True)
     circles = [patch for patch in figure.axes[0].patches if isinstance(patch, Circle)]
+    texts = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
     for circle, share in zip(circles, (0.5, 0.9, 0.99), strict=True):
+        assert circle.center == (0, 0)
+        assert texts[f"{100 * share:g} %"] == (0, circle.radius)
         assert (z.norm(dim=1) < circle.radius).float().mean() == pytest.approx(share, abs=0.01)
 
 
