@@ -123,7 +123,7 @@ def loss_curves(
     out. Each of the `terms` has a panel with its label; the axes are logarithmic where all values
     are positive. The test loss of another history, `committed`, is drawn in gray.
     """
-    size = (PAGE_WIDTH if len(terms) > 1 else HALF, 2.6)
+    size = (PAGE_WIDTH, 2) if len(terms) > 1 else (HALF, 2.2)
     figure, [panels] = plt.subplots(1, len(terms), figsize=size, squeeze=False)
     for ax, (term, name) in zip(panels, terms.items(), strict=True):
         train, test = history["train"][term], history["test"][term][1:]
@@ -233,7 +233,7 @@ def label_places(
 
 def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
     """Exercise 6: plot latents `(N, 2)` of the same images side by side on the same axes."""
-    size = (PAGE_WIDTH, 3)
+    size = (PAGE_WIDTH, 2.7)
     figure, panels = plt.subplots(1, len(latents), figsize=size, sharex=True, sharey=True)
     for ax, (name, h) in zip(panels, latents.items(), strict=True):
         latent_scatter(ax, h, labels)

@@ -76,7 +76,9 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
         number = 1 + sum(text.startswith(kind) for text in labels.values())
         return labels.setdefault(name, f"{kind} {number}")
 
-    def figure(names: str | list[str], caption: str, alt: str, placement: str = "none") -> str:
+    def figure(
+        names: str | list[str], caption: str, alt: str, placement: str = "none", width: str = "auto"
+    ) -> str:
         names = [names] if isinstance(names, str) else names
         files = [f"{name}.{'pdf' if for_pdf else 'png'}" for name in names]
         for file in files:
@@ -84,7 +86,7 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
         text = f"{label('Figure', names[0])}. {caption}"
         if not for_pdf:
             return " ".join(f"![{alt}]({file})" for file in files) + f"\n\n*{text}*"
-        images = ", ".join(f'image("{file}", alt: "{alt}")' for file in files)
+        images = ", ".join(f'image("{file}", alt: "{alt}", width: {width})' for file in files)
         caption = pypandoc.convert_text(text, "typst", "markdown").strip()
         grid = f"grid(columns: {len(files)}, column-gutter: 4mm, {images})"
         return f"```{{=typst}}\n#figure({grid}, caption: [{caption}], placement: {placement})\n```"

@@ -61,7 +61,7 @@ def measure(data: Dataset, filters: int, recipe: str, images: int, seed: int) ->
 
 def filters_figure(runs: Sequence[dict]) -> Figure:
     """Plot the share of wrong images against the number of filters, on all images, with seed 0."""
-    figure, ax = plt.subplots(figsize=(HALF, 2.6))
+    figure, ax = plt.subplots(figsize=(HALF, 2.2))
     chosen = [run for run in runs if run["recipe"] == "classifier" and run["images"] == ALL]
     runs = sorted((r for r in chosen if r["seed"] == 0), key=lambda run: run["filters"])
     filters = [run["filters"] for run in runs]
