@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         confusion = confusion_matrix(labels, predicted[:count])
         numbers[name] = {
             **accuracies(confusion),
+            "confusion": confusion.tolist(),
             "images_per_digit": confusion.sum(dim=1).tolist(),
             "correct_per_digit": confusion.diagonal().tolist(),
             "images": count,
