@@ -134,7 +134,7 @@ def test_the_committed_page_is_small_and_asks_for_nothing_from_the_network():
 
 def outputs(page, name, inputs):
     """Return what a network of the page makes of each row of `inputs`."""
-    run = "return arguments[1].map((x) => Array.from(networks[arguments[0]](Float32Array.from(x))))"
+    run = "return arguments[1].map((x) => Array.from(networks[arguments[0]](Float64Array.from(x))))"
     return torch.tensor(page.execute_script(run, name, inputs.flatten(1).tolist()))
 
 
@@ -288,10 +288,11 @@ def test_the_slider_and_the_pointer_move_along_the_line_between_two_pins(page):
     slider.send_keys(Keys.HOME)
     at_the_start = decoded(page)
     assert at_the_start != at_the_end
-    ActionChains(page).move_to_element_with_offset(plane, 30, -60).perform()
-    t = page.execute_script("return plane.along")
-    assert float(slider.get_property("value")) == pytest.approx(t, abs=0.01)
-    assert t == pytest.approx(0.5, abs=0.02)  # the nearest place of the line
+    page.execute_script("scrollTo(0, 0)")  # from the slider
+    # The nearest place of the line from (-150, -150) to (120, 120).
+    ActionChains(page).move_to_element_with_offset(plane, 75, -105).perform()
+    assert float(slider.get_property("value")) == pytest.approx(0.5, abs=0.02)
+    assert page.execute_script("return plane.along") == pytest.approx(0.5, abs=0.02)
     ActionChains(page).send_keys(Keys.ESCAPE).perform()
     WebDriverWait(page, 10).until(lambda _: not walk.is_displayed())
 
