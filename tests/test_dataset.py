@@ -41,6 +41,7 @@ def assert_nine_tensors(data, train, test):
         noise = x_noisy - x_clean
         assert noise.mean().item() == pytest.approx(0, abs=0.01)
         assert noise.std().item() == pytest.approx(0.25, rel=0.02)
+        assert (noise / 0.25).pow(4).mean().item() == pytest.approx(3, rel=0.1), "not Gaussian"
         assert not torch.allclose(noise[0], noise[1], atol=0.1), "two images have the same noise"
     assert data.labels_example.tolist() == list(range(10))
 

@@ -283,7 +283,7 @@ def test_exercise_2_shows_the_latents_of_the_test_images(run, data):
     for digit, own in by_digit.items():
         for unit, column in enumerate(("h1 is 0 (%)", "h2 is 0 (%)")):
             share = 100 * (own[:, unit] == 0).float().mean().item()
-            assert found.cells[str(digit), column] == pytest.approx(share, abs=0.06)
+            assert found.cells[str(digit), column] == pytest.approx(share, abs=0.06), column
     ten = torch.cdist(h, h).fill_diagonal_(torch.inf).topk(10, largest=False).indices
     alike = (data.labels_test[ten] == data.labels_test[:, None]).float().mean(dim=1)
     for digit in range(10):
@@ -323,11 +323,11 @@ def test_exercise_4_shows_the_confusion_of_the_test_images(run, data):
     ):
         logits = classifier(x)
         right = (logits.argmax(dim=1) == labels).float()
-        assert found.cells["all", part] == pytest.approx(100 * right.mean().item(), abs=0.006)
+        assert found.cells["all", part] == pytest.approx(100 * right.mean().item(), abs=0.006), part
         assert [found.cells[part, c] for c in ("images", "correct")] == [len(labels), right.sum()]
         for digit in range(10):
             percent = 100 * right[labels == digit].mean().item()
-            assert found.cells[str(digit), part] == pytest.approx(percent, abs=0.006)
+            assert found.cells[str(digit), part] == pytest.approx(percent, abs=0.006), part
         loss = cross_entropy(logits, labels).item()
         assert found.cells[part, "cross-entropy (nats)"] == pytest.approx(loss, abs=6e-5)
     assert_confusion(found.figures["ex4_confusion"], confusion_of(labels, logits.argmax(dim=1)))

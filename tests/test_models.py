@@ -51,3 +51,6 @@ def test_losses_are_the_mean_squared_error_and_the_cross_entropy():
     nn.init.zeros_(classifier.dense.bias)  # every digit as likely as any other
     torch.testing.assert_close(autoencoder_loss(autoencoder, x, labels)["loss"], (x**2).mean())
     assert classifier_loss(classifier, x, labels)["loss"].item() == pytest.approx(math.log(10))
+    classifier.dense.bias.data = logits = torch.arange(10.0)
+    cross_entropy = (logits.logsumexp(0) - logits[labels].mean()).item()
+    assert classifier_loss(classifier, x, labels)["loss"].item() == pytest.approx(cross_entropy)

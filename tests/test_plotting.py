@@ -61,6 +61,9 @@ def test_a_digit_is_named_where_it_is_and_no_name_covers_another():
         assert (h[labels == digit] - torch.tensor(x)).abs().amax(dim=1).min() < 0.05
         assert all(math.dist(x, places[n]) > 2 / 24 for n in names if n != digit)
     assert places[2][1] > 0.8  # 100 of its latents, and none of another digit
+    h, labels = torch.tensor([[0.1, 0.1]] * 110 + [[0.9, 0.9]]), torch.tensor([0] * 100 + [1] * 11)
+    labels[-1] = 0
+    assert label_places(h, labels, (0, 0), (1, 1))[0][0] < 0.5, "0 is named at its single outlier"
 
 
 def test_the_enlarged_view_names_the_digits_and_shows_the_clipped_latents():
