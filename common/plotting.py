@@ -83,7 +83,7 @@ def image_rows(rows: Mapping[str, Tensor], reference: Tensor | None = None) -> F
     reference.
     """
     columns = len(next(iter(rows.values())))
-    caption = 0 if reference is None else 0.15
+    caption = 0 if reference is None else 0.08
     size = (PAGE_WIDTH, (PAGE_WIDTH / (columns + 1) + caption) * len(rows))
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
     figure.get_layout_engine().set(
