@@ -5,17 +5,15 @@
 - 1, 6: does the decoder have the lower error since it doubles the width alone last, and does the
   encoder not resist noise since its weight decay is small? Refuted if a decoder that doubles the
   width first, and a training with the weight decay of the VAEs, did as well on validation images.
-- 2b: digits are confused in the latent space if their mean images are alike. Refuted if the rank
-  correlation of both, over the 45 pairs of digits, were near zero.
-- 5b, 7e: how far is the classifier's confidence from "looks like a digit"? Of plain averages of two
-  test images with different digits it would be confident of none.
+- 2b: are digits confused if their mean images are alike? Then both correlate over the 45 pairs.
+- 5b, 7e: is "confident" like "looks like a digit"? Then no average of two different digits is it.
 - 6: do the convolutions average the noise? Then activations would be off by another amount for
   every draw: after each pooling, and in the mean of the VAE with two units, how far they are off,
   over their standard deviation among clean images, and how much of its power all draws share.
 - 8a: how much of the error after the bottleneck do clean images have, too, and how much of that
   would be left at the latents that minimize the VAE's own loss? The rest comes with the noise.
 
-Writes explanations.json beside this file. About an hour on two cores.
+Writes explanations.json beside this file. About 1.5 hours on two cores.
 """
 
 import json
