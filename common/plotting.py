@@ -109,7 +109,7 @@ def logarithmic(ax: Axes) -> None:
     ax.set(yscale="log")
     low, high = ax.get_ylim()
     subs = np.arange(1, 10, 0.5) if high < 2 * low else (1, 1.5, 2, 3, 4, 5, 7)
-    subs = subs if high < 20 * low else (1, 2, 5)
+    subs = subs if high < 6 * low else (1, 2, 5)
     ax.yaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 

@@ -141,6 +141,7 @@ def test_5b_the_digits_that_are_recognized_and_cells_without_latents_fail_more_o
     sure, unsure = ex5["confident_in_occupied_cell"], ex5["unsure_in_occupied_cell"]
     empty = ex5["images"] - sure - unsure
     assert (empty - ex5["confident"] + sure) / empty > 1.5 * unsure / (sure + unsure)
+    assert unsure > 0.5 * (ex5["images"] - ex5["confident"])
     assert studies("explanations")["confident_share_of_averages"] > 0.4
 
 
@@ -232,6 +233,9 @@ def test_7e_more_images_of_the_grid_and_mostly_of_the_outer_digits():
     assert max(grids[0]) < min(grids[1])
     count = figures("ex7")["VAE"]["confident_per_digit_of_grid"]
     assert sum(count[digit] for digit in (0, 1, 2, 5, 6)) > 0.9 * sum(count)
+    before = figures("ex7")["autoencoder"]["confident_per_digit_of_grid"]
+    assert all(count[digit] < 0.2 * before[digit] for digit in (4, 7, 9))
+    assert count[1] > 3 * before[1]
 
 
 def test_7e_only_the_vae_can_be_drawn_from_its_prior():
@@ -241,6 +245,7 @@ def test_7e_only_the_vae_can_be_drawn_from_its_prior():
         assert rarest < 0.01 < draws("VAE", "N(0, I)")[1]
         # A fitted mixture is nearly as good as latents of training images.
         assert draws(name, "training images")[0] - draws(name, "mixture")[0] < 0.04
+        assert draws("VAE", "training images")[0] - draws("VAE", "N(0, I)")[0] > 0.04
         assert draws(name, "training images")[1] - draws(name, "mixture")[1] < 0.02
     assert draws("VAE", "training images")[1] - draws("VAE", "N(0, I)")[1] < 0.005
 
