@@ -52,7 +52,7 @@ class Model:
         return [torch.zeros(7)]
 
     def posterior(self, x):
-        return self.encode(x), 3 * x[:, 0, 1, :2] - 3
+        return self.encode(x), torch.tensor([1.0, 7.0]) * x[:, 0, 1, :2] - 3
 
     def encode(self, x):
         return self.scale * x[:, 0, 0, :2]
@@ -273,6 +273,7 @@ def test_exercise_2_shows_the_latents_of_the_test_images(run, data):
     whole, enlarged = found.figures["ex2_latent"].axes
     (x0, x1), (y0, y1) = enlarged.get_xlim(), enlarged.get_ylim()
     assert whole.patches[0].get_bbox().extents.tolist() == pytest.approx([x0, y0, x1, y1])
+    assert [x1, y1] == pytest.approx(h.quantile(0.975, dim=0).tolist()), "the view's upper end"
     means = torch.stack([data.x_clean_test[data.labels_test == d].mean(dim=0) for d in (2, 7)])
     difference = found.ex2["mean_squared_difference_of_mean_images"][2][7]
     assert difference == pytest.approx((means[0] - means[1]).square().mean().item(), rel=1e-4)
@@ -436,6 +437,10 @@ def test_exercise_7_measures_the_latents_and_the_draws_of_the_vae(run, data):
         "kl": (z**2 + (2 * log_std).exp() - 1 - 2 * log_std).sum(dim=1).mean().item() / 2,
         "deviation": log_std.mean(dim=0).exp().tolist(),
         "mean": (z + 1).mean(dim=0).tolist(),
+        "share_within_prior_radii": [
+            (z.square().sum(dim=1) < -2 * math.log(1 - share)).float().mean().item()
+            for share in (0.5, 0.9, 0.99)
+        ],
         "confident_share_of_prior": (DRAWN[:, 1] > 2).float().mean().item(),
         "prior_share_per_digit": (digits.long().bincount(minlength=10) / 2000).tolist(),
     }.items():
@@ -500,6 +505,7 @@ def test_exercise_8_measures_both_ways_on_the_test_images(run, data):
     assert "MAP" not in found.ex8["test"]
     z, log_std = model.posterior(clean)
     kl = (z**2 + (2 * log_std).exp() - 1 - 2 * log_std).mean(dim=0) / 2
+    assert kl[0] < kl[1]  # so that an order of their own would differ
     assert found.ex8["kl_per_unit"] == pytest.approx(kl.tolist(), rel=1e-4)
 
 

@@ -18,7 +18,7 @@ def linear_problem(images=6, size=4, pixels=30):
 
 
 def test_the_loss_is_a_sum_of_squares_over_pixels_and_latent():
-    x_noisy, x, z = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.rand(2, 3)
+    x_noisy, x, z = 3 * torch.randn(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.rand(2, 3)
     expected = [((x_noisy[i] - x[i]) ** 2).sum() + 0.3 * (z[i] ** 2).sum() for i in range(2)]
     torch.testing.assert_close(map_loss(x_noisy, x, z, 0.3), torch.stack(expected))
 

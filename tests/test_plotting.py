@@ -3,7 +3,7 @@
 import json
 import math
 
-from common.latent import latent_grid
+from common.latent import grid_points, latent_grid
 from common.plotting import (
     grid_figure,
     label_places,
@@ -27,6 +27,8 @@ def test_the_images_of_a_grid_share_the_axes_of_the_latents_and_are_centered_the
     torch.testing.assert_close(torch.stack([a[-1], b[-1]]), h.max(dim=0).values)
     images = torch.zeros(225, 1, 32, 32)
     top, bottom = grid_figure(images, a, b, h, torch.zeros(500, dtype=torch.long)).axes
+    crosses = torch.from_numpy(bottom.lines[0].get_xydata()).float()
+    torch.testing.assert_close(crosses, grid_points(a, b), msg="the crosses of the grid")
     x0, x1, y0, y1 = top.images[0].get_extent()
     assert top.images[0].origin == "upper"
     for axis, low, high in ((a, x0, x1), (b, y0, y1)):
@@ -39,6 +41,8 @@ def test_the_images_of_a_grid_share_the_axes_of_the_latents_and_are_centered_the
 def test_the_priors_circles_hold_their_shares_of_its_samples():
     z = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
     figure = latent_figure(z, torch.arange(len(z)) % 10, prior=True)
+    for ax in figure.axes:
+        assert len(ax.collections[0].get_offsets()) == len(z), "not every latent is drawn"
     circles = [patch for patch in figure.axes[0].patches if isinstance(patch, Circle)]
     texts = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
     for circle, share in zip(circles, (0.5, 0.9, 0.99), strict=True):
