@@ -234,7 +234,7 @@ def label_places(
 
 def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
     """Exercise 6: plot latents `(N, 2)` of the same images side by side on the same axes."""
-    size = (PAGE_WIDTH, 2.7)
+    size = (PAGE_WIDTH, 2.35)
     figure, panels = plt.subplots(1, len(latents), figsize=size, sharex=True, sharey=True)
     for ax, (name, h) in zip(panels, latents.items(), strict=True):
         latent_scatter(ax, h, labels)

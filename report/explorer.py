@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 TEMPLATE = PROJECT / "report" / "explorer.html"
 NEAREST_OF = 500  # test images
-FRAMES = 30  # of the MAP estimate
+FRAMES = 30  # of the MAP estimate, at most
 SETTINGS = (  # of layers, as PyTorch names them
     *("kernel_size", "stride", "padding", "unflattened_size"),
     *("scale_factor", "upscale_factor", "downscale_factor"),

@@ -116,7 +116,7 @@ def levels_figure(levels: Sequence[dict]) -> Figure:
     """Plot the PSNR of every denoiser against the noise level."""
     figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 2.5))
     noise = [level["noise"] for level in levels]
-    for name, color, marker in zip(levels[0]["psnr"], COLORS, "osD^vP", strict=False):
+    for name, color, marker in zip(levels[0]["psnr"], COLORS, "osD^v", strict=False):
         values = [level["psnr"][name] for level in levels]
         width = 2.0 if name == "MAP" else 1.0
         style = {"marker": marker, "markersize": 4, "linewidth": width}

@@ -2,16 +2,14 @@
 
     python -m studies.explanations
 
-- 1, 6: does the decoder have the lower error since it doubles the width alone last, and does the
-  encoder not resist noise since its weight decay is small? Refuted if a decoder that doubles the
-  width first, and a training with the weight decay of the VAEs, did as well on validation images.
+- 1, 6: is the decoder better since it doubles the width alone last, and does the encoder not resist
+  noise since its weight decay is small? Refuted if the variants did as well on validation images.
 - 2b: are digits confused if their mean images are alike? Then both correlate over the 45 pairs.
-- 5b, 7e: is "confident" like "looks like a digit"? Then no average of two different digits is it.
-- 6: do the convolutions average the noise? Then activations would be off by another amount for
+- 5b: does "confident" mean "looks like a digit"? Then no average of two different digits is it.
+- 6: do the convolutions average the noise? Then activations would be off by a different amount in
   every draw: after each pooling, and in the mean of the VAE with two units, how far they are off,
-  over their standard deviation among clean images, and how much of its power all draws share.
-- 8a: how much of the error after the bottleneck do clean images have, too, and how much of that
-  would be left at the latents that minimize the VAE's own loss? The rest comes with the noise.
+  in standard deviations among clean images, and how much of its power all draws share.
+- 8a: how much of the error after the bottleneck remains for clean images, how much at best latents?
 
 Writes explanations.json beside this file. About 1.5 hours on two cores.
 """
@@ -101,11 +99,13 @@ def noise_path(data: Dataset, activations: Callable[[Tensor], list[Tensor]], cli
     images = [x + data.noise * torch.randn_like(x) for _ in range(DRAWS)]
     images = [i.clamp(0, 1) for i in images] if clip else images
     draws = [activations(i) for i in images]
-    found = {"rms": F.mse_loss(images[0], x).sqrt().item(), "deviation": [], "shared": []}
+    found = {"deviation": [], "shared": [], "spread": []}
     for place, c in enumerate(clean):
         off = torch.stack([draw[place] - c for draw in draws])
         power, of_mean = off.square().mean(), off.mean(dim=0).square().mean()
-        found["deviation"].append((power / c.var(dim=0).mean()).sqrt().item())
+        own = c.var(dim=0).mean()
+        found["deviation"].append((power / own).sqrt().item())
+        found["spread"].append((draws[0][place].var(dim=0).mean() / own).sqrt().item())
         # The mean of a few draws keeps a part of what differs among them.
         found["shared"].append(((DRAWS * of_mean - power) / (DRAWS - 1) / power).item())
     return found

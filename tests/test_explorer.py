@@ -73,7 +73,13 @@ def pixels(page, canvas):
     return page.execute_script(f"return document.getElementById('{canvas}').toDataURL()")
 
 
+def drawn(page):
+    """Wait until the page has drawn what was requested."""
+    page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0]))")
+
+
 def decoded(page):
+    drawn(page)
     return page.find_element("id", "place").text, pixels(page, "decoded")
 
 
@@ -172,6 +178,7 @@ def draw(page, *corners):
     for x, y in places[1:]:
         chain.move_to_element_with_offset(field, x, y)
     chain.release().perform()
+    drawn(page)
     WebDriverWait(page, 10).until(lambda _: page.find_element("id", "read").text[-1].isdigit())
 
 
@@ -179,6 +186,8 @@ SEVEN = [(-0.25, -0.3), (0.2, -0.3), (-0.05, 0.35)]
 
 
 def test_a_drawn_seven_is_read_and_lands_among_the_sevens(page, mnist, tmp_path):
+    names = ("prepared", "by-autoencoder", "by-vae", "by-vae16")
+    empty = [pixels(page, name) for name in names]
     draw(page, *SEVEN)
     assert page.find_element("id", "read").text == "read as a 7"
     assert page.execute_script("return prepare(gray(), field.width).length") == 32 * 32
@@ -186,8 +195,8 @@ def test_a_drawn_seven_is_read_and_lands_among_the_sevens(page, mnist, tmp_path)
     near = neighbors(predict(network("vae2").encode, mnist.x_clean_test), h, count=20)
     assert (mnist.labels_test[near] == 7).float().mean() > 0.5
     assert "100 %" in page.find_element("id", "probabilities").text
-    for output in ("prepared", "by-autoencoder", "by-vae", "by-vae16"):
-        assert pixels(page, output) != pixels(page, "noisy")  # is not empty
+    for name, before in zip(names, empty, strict=True):
+        assert pixels(page, name) != before, name
     # The same preparation as `load_image`, for a field that is brighter and one that is darker.
     for darken in ("", "ink.globalCompositeOperation = 'difference'; ink.fillStyle = '#fff';"):
         page.execute_script(f"{darken} if ({len(darken)}) ink.fillRect(0, 0, 280, 280)")
@@ -269,10 +278,12 @@ def test_the_wheel_and_two_fingers_zoom_and_a_button_shows_the_whole_plane_again
 def test_the_page_says_where_no_latent_can_be_and_what_the_circles_are(page):
     plane, said = page.find_element("id", "scatter"), page.find_element("id", "impossible")
     ActionChains(page).move_to_element_with_offset(plane, 0, 280).perform()
+    drawn(page)
     assert "negative" in said.text
     page.find_element("id", "tab-vae").click()
     assert page.find_element("id", "prior").is_displayed()
     ActionChains(page).move_to_element_with_offset(plane, 0, 280).perform()
+    drawn(page)
     assert said.text == ""
     page.find_element("id", "tab-autoencoder").click()
     assert not page.find_element("id", "prior").is_displayed()
@@ -316,6 +327,9 @@ def test_pins_survive_a_change_of_the_tab_by_the_arrow_keys_and_the_address_keep
     page.get(address)
     WebDriverWait(page, 20).until(lambda _: page.find_element("id", "digit").text)
     assert page.find_element("id", "place").text == where
+    page.execute_script("location.hash = '#vae/900,1'")  # as typed; it stays in the plane
+    WebDriverWait(page, 10).until(lambda _: page.execute_script("return plane.name") == "vae")
+    assert page.execute_script("return plane.here[0] <= limits()[0][1] && plane.here[1] === 1")
 
 
 def test_a_polite_live_region_says_the_position_and_the_digit(page):
