@@ -310,6 +310,7 @@ def test_8c_the_map_estimate_is_best_of_the_two_and_few_steps_suffice():
     ex8, test = figures("ex8"), figures("ex8_test_set")["test"]
     assert test["MAP"]["psnr"] > test["bottleneck"]["psnr"] + 3
     assert test["MAP"]["right_digit"] > test["noisy"]["right_digit"]
+    assert test["clean input"]["psnr"] > test["MAP"]["psnr"]
     (level,) = (r for r in studies("error_split")["levels"] if r["noise"] == ex8["noise"])
     assert abs(ex8["first"]["MAP"]["psnr"] - level["psnr"]["MAP"]) < 0.02
 
