@@ -1,12 +1,13 @@
 """Neighbors in a latent space, the grid over it and the prior (latents `(N, 2)`, labels `(N,)`)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from common.dataset import Dataset
 from common.metrics import accuracies, confusion_matrix, predict
 from models import VAE
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -95,6 +96,34 @@ def count_per_cell(h: Tensor, a: Tensor, b: Tensor) -> Tensor:
     column = ((h[:, 0] - a[0]) / (a[1] - a[0])).round().long().clamp(0, len(a) - 1)
     row = ((h[:, 1] - b[0]) / (b[1] - b[0])).round().long().clamp(0, len(b) - 1)
     return torch.bincount(row * len(a) + column, minlength=len(a) * len(b))
+
+
+def label_places(
+    h: Tensor, labels: Tensor, low: Sequence[float], high: Sequence[float], cells: int = 24
+) -> dict[int, tuple[float, float]]:
+    """Return for each digit the cell between `low` and `high` that most of its latents are in.
+
+    A digit whose latents are denser comes first; the others keep a distance from its place.
+    """
+    limits = list(zip(low, high, strict=True))
+    counts = {
+        digit: np.histogram2d(*h[labels == digit].T.numpy(), bins=cells, range=limits)[0]
+        for digit in labels.unique().tolist()
+    }
+    every, places = sum(counts.values()), {}
+    # Most of its own latents, and few of other digits.
+    scores = {digit: n**2 / every.clip(1) for digit, n in counts.items() if n.any()}
+    rows, columns = np.indices((cells, cells))
+    for digit in sorted(scores, key=lambda digit: -scores[digit].max()):
+        free = np.ones((cells, cells), bool)
+        for row, column in places.values():
+            free &= np.hypot(rows - row, columns - column) > 2
+        places[digit] = divmod(int(np.where(free, scores[digit], -1).argmax()), cells)
+    size = [(end - start) / cells for start, end in limits]
+    return {
+        digit: tuple(start + (i + 0.5) * s for i, start, s in zip(place, low, size, strict=True))
+        for digit, place in places.items()
+    }
 
 
 def prior_radii() -> dict[float, float]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.latent import grid_points, prior_radii
+from common.latent import grid_points, label_places, prior_radii
 from common.metrics import psnr
 from common.script import write_file, write_json
 from common.training import History
@@ -202,34 +202,6 @@ def latent_figure(
             name.set_path_effects(HALO)
     digit_legend(figure)
     return figure
-
-
-def label_places(
-    h: Tensor, labels: Tensor, low: Sequence[float], high: Sequence[float], cells: int = 24
-) -> dict[int, tuple[float, float]]:
-    """Return for each digit the cell between `low` and `high` that most of its latents are in.
-
-    A digit whose latents are denser comes first; the others keep a distance from its place.
-    """
-    limits = list(zip(low, high, strict=True))
-    counts = {
-        digit: np.histogram2d(*h[labels == digit].T.numpy(), bins=cells, range=limits)[0]
-        for digit in labels.unique().tolist()
-    }
-    every, places = sum(counts.values()), {}
-    # Most of its own latents, and few of other digits.
-    scores = {digit: n**2 / every.clip(1) for digit, n in counts.items() if n.any()}
-    rows, columns = np.indices((cells, cells))
-    for digit in sorted(scores, key=lambda digit: -scores[digit].max()):
-        free = np.ones((cells, cells), bool)
-        for row, column in places.values():
-            free &= np.hypot(rows - row, columns - column) > 2
-        places[digit] = divmod(int(np.where(free, scores[digit], -1).argmax()), cells)
-    size = [(end - start) / cells for start, end in limits]
-    return {
-        digit: tuple(start + (i + 0.5) * s for i, start, s in zip(place, low, size, strict=True))
-        for digit, place in places.items()
-    }
 
 
 def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:

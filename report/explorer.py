@@ -13,8 +13,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from common.dataset import Dataset, load_data
+from common.latent import label_places
 from common.metrics import predict, psnr
-from common.plotting import DIGIT_COLORS, label_places
+from common.plotting import DIGIT_COLORS
 from common.pretrained import load_or_train
 from common.script import PROJECT, make_parser, read_options, run_script, write_file
 from MAP_template import map_estimate, map_loss

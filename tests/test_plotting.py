@@ -3,10 +3,9 @@
 import json
 import math
 
-from common.latent import grid_points, latent_grid
+from common.latent import grid_points, label_places, latent_grid
 from common.plotting import (
     grid_figure,
-    label_places,
     latent_figure,
     loss_curves,
     save_figure,
