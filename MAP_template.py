@@ -10,10 +10,7 @@ from torch import Tensor, nn
 
 
 def map_loss(x_noisy: Tensor, x: Tensor, z: Tensor, beta: float) -> Tensor:
-    """Return equation (.4) for each image `x`, decoded from `z`, `(N,)`.
-
-    It has sums of squares over the pixels and the latent.
-    """
+    """Return equation (.4) of images `x` decoded from `z`, `(N,)`: sums over pixels and units."""
     squared_error = (x_noisy - x).flatten(1).square().sum(dim=1)
     return squared_error + beta * z.square().sum(dim=1)
 
