@@ -100,6 +100,9 @@ def make_parser(description: str, trains: bool = False, noise: bool = False) -> 
 def read_options(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
     """Parse `argv`, or the command line where it is None; a mistake ends with status 2."""
     options = parser.parse_args(argv)
+    for name, value in vars(options).items():
+        if value == []:  # what argparse of some releases makes of --name=--
+            parser.error(f"argument --{name.replace('_', '-')}: -- is not a value")
     cuda = torch.cuda.is_available()
     if options.device == "cuda" and not cuda:
         parser.error("argument --device: PyTorch finds no CUDA device; give --device cpu")

@@ -1,6 +1,7 @@
 """What the tests share: MNIST, the small digits that need no download, and trained models."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,21 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+# command: the figures it writes
+SCRIPTS = {
+    "ex1_autoencoder": ["ex1_reconstructions", "ex1_loss"],
+    "ex2_latent": ["ex2_latent"],
+    "ex3_knn": ["ex3_accuracy", "ex3_confusion"],
+    "ex4_classifier": ["ex4_loss", "ex4_confusion"],
+    "ex4_classifier --augment": ["ex4_augmented_loss", "ex4_augmented_confusion"],
+    "ex5_generate": ["ex5_grid"],
+    "ex6_denoise": ["ex6_denoising", "ex6_latent"],
+    "ex7_vae": [
+        *("ex7_reconstructions", "ex7_loss", "ex7_latent", "ex7_grid", "ex7_prior"),
+        "ex7_accuracy",
+    ],
+    "ex8_map_denoise": ["ex8_loss", "ex8_denoising", "ex8_map_loss"],
+}
 torch.set_num_threads(1)
 settings.register_profile(
     "repeatable",
@@ -23,11 +39,45 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--record", action="store_true", help="renew tests/record, then read its diff")
+
+
 def pytest_collection_modifyitems(items):
     """Mark the tests that read MNIST or start a browser as slow, too."""
     for item in items:
         if {"mnist", "data_dir", "browser"} & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+
+
+def flat(value, name=""):
+    """Return the values of a json file by their path in it."""
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in flat(item, f"{name}/{key}").items()}
+    if isinstance(value, list):
+        return {k: v for i, item in enumerate(value) for k, v in flat(item, f"{name}/{i}").items()}
+    return {name: value}
+
+
+@pytest.fixture
+def assert_on_record(request):
+    """Return a function that compares a dictionary with the file of a name in tests/record."""
+
+    def compare(name, found, **tolerance):
+        path = Path(__file__).parent / "record" / f"{name}.json"
+        text = json.dumps(found, default=lambda number: number.item())
+        found = json.loads(text, parse_float=lambda number: float(f"{float(number):.4g}"))
+        if request.config.getoption("record"):
+            lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items()]
+            path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        found, expected = (flat(whole, name) for whole in (found, json.loads(path.read_text())))
+        assert found.keys() == expected.keys()
+        for place, value in expected.items():
+            if isinstance(value, float):
+                value = pytest.approx(value, nan_ok=True, **tolerance)
+            assert found[place] == value, place
+
+    return compare
 
 
 @pytest.fixture(scope="session")

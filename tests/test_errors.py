@@ -8,7 +8,7 @@ import threading
 from unittest import mock
 
 from common.pretrained import load_checkpoint, write_checkpoint
-from common.script import ScriptError, make_parser, run_script
+from common.script import ScriptError, make_parser, read_options, run_script
 from common.training import RECIPES
 
 import pytest
@@ -94,6 +94,7 @@ def nothing(tmp):
 CASES = {
     "no epochs": (EX1, nothing, ["--epochs", "0"], 2, ["--epochs", "0"]),
     "epochs without a number": (EX1, nothing, ["--epochs"], 2, ["--epochs"]),
+    "epochs with the mark of the end": (EX1, nothing, ["--epochs=--"], 2, ["--epochs", "--"]),
     "unknown device": (EX1, nothing, ["--device", "warp"], 2, ["--device", "warp"]),
     "device of a Mac": (EX1, nothing, ["--device", "mps"], 2, ["--device", "mps", "cpu", "cuda"]),
     "unknown data": (EX1, nothing, ["--dataset", "letters"], 2, ["--dataset", "mnist"]),
@@ -280,7 +281,7 @@ def test_any_text_given_as_a_number_is_a_number_in_range_or_a_usage_error(option
     parser = make_parser("A script.", trains=True, noise=True)
     with mock.patch.object(parser, "exit", side_effect=ScriptError) as end:
         try:
-            options = parser.parse_args([f"{option}={text}"])
+            options = read_options(parser, [f"{option}={text}"])
         except ScriptError:
             status, message = end.call_args.args
             assert (status, f"argument {option}: " in message) == (2, True)

@@ -8,6 +8,7 @@ one row of pixels spells. So the images, places and numbers of every figure are 
 import functools
 import importlib
 import math
+from collections import defaultdict
 from types import SimpleNamespace
 
 from common.dataset import TENSORS, Dataset
@@ -24,9 +25,12 @@ from common.plotting import (
 )
 from MAP_template import map_estimate, map_loss
 
+import numpy as np
 import pytest
 import torch
+from conftest import SCRIPTS
 from matplotlib.colors import to_hex
+from matplotlib.spines import Spine
 from torch.nn.functional import cross_entropy, one_hot
 
 ROW = 4  # of the pixels that spell the digit
@@ -143,6 +147,47 @@ def cells_of(table):
     for row in rows:
         for column, cell in zip(header[names:], row[names:], strict=True):
             yield (" ".join(row[:names]), column), float(cell.replace(",", "").replace("-", "nan"))
+
+
+PROPERTIES = (
+    *("text", "position", "fontsize", "color", "facecolor", "alpha", "label", "data", "offsets"),
+    *("sizes", "linestyle", "linewidth", "marker", "xy", "width", "height", "radius", "array"),
+    *("clim", "cmap", "extent", "scale", "view_interval", "ticklocs", "ticklabels"),
+)
+
+
+def plain(value):
+    """Return a property as text or numbers; of more than 12 numbers, mean, deviation and slopes."""
+    if hasattr(value, "get_text"):
+        return value.get_text()
+    if not isinstance(value, np.ndarray | list | tuple):
+        return getattr(value, "name", value)
+    if not (isinstance(value, np.ndarray) and value.size > 12):
+        return [plain(item) for item in value]
+    ramps = [np.linspace(-1, 1, length) for length in value.shape]
+    slopes = [np.tensordot(value, ramp, (axis, 0)).mean() for axis, ramp in enumerate(ramps)]
+    return list(map(float, (value.mean(), value.std(), *slopes)))
+
+
+def drawn(figure):
+    """Return what a figure is made of: per kind of artist and property, its values in order."""
+    kinds = defaultdict(list)
+    for ax in figure.axes:
+        for artist in (*ax.get_children(), ax.xaxis.label, ax.yaxis.label):
+            if not isinstance(artist, Spine):
+                kinds[type(artist).__name__].append(artist)
+    for legend in figure.legends:
+        kinds["legend"] += legend.get_texts()
+        kinds["handle"] += legend.legend_handles
+    found = {"size": figure.get_size_inches().tolist()}
+    for kind, artists in kinds.items():
+        for name in PROPERTIES:
+            getters = [getattr(artist, f"get_{name}", None) for artist in artists]
+            values = [plain(get()) for get in getters if get]
+            if values:
+                same = all(value == values[0] for value in values)
+                found[f"{kind} {name}"] = values[0] if same else values
+    return found
 
 
 def points(ax):
@@ -529,3 +574,15 @@ def test_the_loss_is_drawn_term_by_term_beside_that_of_the_same_committed_model(
         assert (train, test) == (values, values[1:]), term
         assert committed == [len(name)], term
         assert len(ax.figure.legends[0].get_texts()) == 3
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_figures_tables_and_numbers_are_those_on_record(run, assert_on_record, command):
+    """Where a change is meant, pytest --record renews tests/record, whose diff shows it."""
+    test_set = ["--test-set"] if command == "ex8_map_denoise" else []
+    found = run(*command.split(), *test_set)
+    for figure, content in found.figures.items():
+        assert_on_record(figure, drawn(content), rel=1e-3, abs=1e-3)
+    numbers = {name: value for name, value in vars(found).items() if name != "figures"}
+    numbers["cells"] = {" | ".join(place): cell for place, cell in found.cells.items()}
+    assert_on_record(f"{command}_numbers".replace(" --", "_"), numbers, rel=1e-3)

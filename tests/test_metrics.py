@@ -3,7 +3,7 @@
 import math
 
 from common.latent import neighbors, separation
-from common.metrics import confident_digits, image_metrics, psnr
+from common.metrics import confident_digits, psnr
 
 import pytest
 import torch
@@ -21,17 +21,6 @@ def image_of(digit, sure=1.0):
     x = torch.zeros(1, 32, 32)
     x[0, 0, 0], x[0, 0, 1] = digit / 10 + 0.01, sure
     return x
-
-
-def test_image_metrics_of_an_error_of_a_tenth():
-    x_clean = torch.stack([image_of(digit) for digit in (1, 2, 3, 4)])
-    x = x_clean + 0.1
-    images = {"black": torch.zeros_like(x_clean), "brighter": x}
-    found = image_metrics(images, x_clean, torch.tensor([2, 3, 4, 0]), Reader())
-    assert list(found) == ["black", "brighter"]
-    assert found["brighter"] == pytest.approx(
-        {"mse": 0.01, "psnr": 20, "right_digit": 75}, rel=1e-4
-    )
 
 
 def test_the_psnr_is_that_of_all_images_together():

@@ -69,15 +69,6 @@ def test_a_digit_is_named_where_it_is_and_no_name_covers_another():
     assert label_places(h, labels, (0, 0), (1, 1))[0][0] < 0.5, "0 is named at its single outlier"
 
 
-def test_the_enlarged_view_names_the_digits_and_shows_the_clipped_latents():
-    h = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)).clamp_min(0)
-    whole, enlarged = latent_figure(h, torch.arange(len(h)) % 10).axes
-    assert sorted(text.get_text() for text in enlarged.texts) == list("0123456789")
-    assert not whole.texts
-    for low, high in (enlarged.get_xlim(), enlarged.get_ylim()):
-        assert low < 0 < high < h.max()
-
-
 def history(train, test):
     return {"train": {"loss": train}, "test": {"loss": test}}
 

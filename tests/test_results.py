@@ -14,6 +14,7 @@ from MAP_template import map_estimate
 
 import pytest
 import torch
+from conftest import SCRIPTS, flat
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("committed_checkpoints")
@@ -21,15 +22,6 @@ pytestmark = pytest.mark.usefixtures("committed_checkpoints")
 
 def committed(name):
     return json.loads((ROOT / "figures" / f"{name}.json").read_text())
-
-
-def flat(value, name=""):
-    """Return the numbers of a json file by their path in it."""
-    if isinstance(value, dict):
-        return {k: v for key, item in value.items() for k, v in flat(item, f"{name}/{key}").items()}
-    if isinstance(value, list):
-        return {k: v for i, item in enumerate(value) for k, v in flat(item, f"{name}/{i}").items()}
-    return {name: value}
 
 
 # Of how many images a share is, at least, by the first pattern that its path has.
@@ -56,12 +48,6 @@ def close_to(value, path):
         images = next(count for pattern, count in IMAGES.items() if re.search(pattern, path))
         return pytest.approx(value, rel=0, abs=3.1 * (1 if "share" in path else 100) / images)
     return pytest.approx(value, rel=1e-3, abs=1e-6)
-
-
-SCRIPTS = [
-    *("ex1_autoencoder", "ex2_latent", "ex3_knn", "ex4_classifier", "ex4_classifier --augment"),
-    *("ex5_generate", "ex6_denoise", "ex7_vae", "ex8_map_denoise"),
-]
 
 
 @pytest.mark.parametrize("command", SCRIPTS)

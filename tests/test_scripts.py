@@ -17,25 +17,10 @@ from common.pretrained import load_checkpoint, saved_history
 
 import pytest
 import torch
+from conftest import SCRIPTS
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-
-# command: the figures it writes
-SCRIPTS = {
-    "ex1_autoencoder": ["ex1_reconstructions", "ex1_loss"],
-    "ex2_latent": ["ex2_latent"],
-    "ex3_knn": ["ex3_accuracy", "ex3_confusion"],
-    "ex4_classifier": ["ex4_loss", "ex4_confusion"],
-    "ex4_classifier --augment": ["ex4_augmented_loss", "ex4_augmented_confusion"],
-    "ex5_generate": ["ex5_grid"],
-    "ex6_denoise": ["ex6_denoising", "ex6_latent"],
-    "ex7_vae": [
-        *("ex7_reconstructions", "ex7_loss", "ex7_latent", "ex7_grid", "ex7_prior"),
-        "ex7_accuracy",
-    ],
-    "ex8_map_denoise": ["ex8_loss", "ex8_denoising", "ex8_map_loss"],
-}
 
 
 def options(folder):
@@ -116,19 +101,6 @@ def test_only_the_scripts_own_model_is_trained_with_other_options(
     importlib.import_module("ex7_vae").main([*options(tmp_path), "--epochs", "1"])
     trained = re.findall(r"training the (\w+):", capsys.readouterr().err)
     assert trained == ["vae2"]
-
-
-@pytest.mark.slow
-def test_a_second_run_loads_the_checkpoint_and_repeats_the_numbers(
-    tmp_path, monkeypatch, no_figures
-):
-    main = importlib.import_module("ex1_autoencoder").main
-    main([*options(tmp_path), "--epochs", "2"])
-    (path,) = tmp_path.rglob("ex1.json")
-    first = path.read_text()
-    monkeypatch.setattr("common.pretrained.train", lambda *_: pytest.fail("trained again"))
-    main([*options(tmp_path), "--epochs", "2"])
-    assert path.read_text() == first
 
 
 @pytest.mark.slow
