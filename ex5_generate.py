@@ -10,6 +10,8 @@ from common.plotting import grid_figure, write_results
 from common.pretrained import load_or_train
 from common.script import fixed, format_table, make_parser, read_options, run_script
 
+import torch
+
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
@@ -23,29 +25,26 @@ def main(argv: list[str] | None = None) -> None:
     images = predict(autoencoder.decode, grid_points(a, b))
     figures = {"ex5_grid": grid_figure(images, a, b, h, data.labels_test)}
 
-    # (b) Which images look like digits? The classifier of exercise 4 decides. A cell is occupied
-    # if at least one training latent is nearer to its grid point than to any other.
+    # (b) Which images look like digits? The classifier of exercise 4 decides. What is there to
+    # decode? The training latents that are nearer to a grid point than to any other.
     confident, digit = confident_digits(classifier, images)
-    occupied = count_per_cell(predict(autoencoder.encode, data.x_clean_train), a, b) > 0
-    numbers = {
-        "images": len(images),
-        "confident": confident.sum().item(),
-        "confident_per_digit": digit[confident].bincount(minlength=10).tolist(),
-        "confident_in_occupied_cell": (confident & occupied).sum().item(),
-        "unsure_in_occupied_cell": (~confident & occupied).sum().item(),
+    h_train, labels = predict(autoencoder.encode, data.x_clean_train), data.labels_train
+    counts = torch.stack([count_per_cell(h_train[labels == i], a, b) for i in range(10)])
+    purity = counts.amax(dim=0) / counts.sum(dim=0)  # not a number where there are none
+    kinds = {"none": purity.isnan(), "one digit": purity > 0.9, "several digits": purity <= 0.9}
+    points = {
+        name: {"images": chosen.sum().item(), "confident": (confident & chosen).sum().item()}
+        for name, chosen in {**kinds, "all": torch.ones_like(confident)}.items()
     }
-    sure = f"more than {100 * CONFIDENT:g} % sure"
     rows = [
-        (name, chosen.sum().item(), *fixed([chosen.float().mean().item()], 1, factor=100), inside)
-        for name, chosen, inside in (
-            (sure, confident, numbers["confident_in_occupied_cell"]),
-            ("less sure", ~confident, numbers["unsure_in_occupied_cell"]),
-        )
+        (name, *count.values(), *fixed([count["confident"] / max(1, count["images"])], 1, 100))
+        for name, count in points.items()
     ]
-    header = ("classifier", "images", "%", "near a training latent")
-    tables = [format_table(header, rows)]
-    rows = list(enumerate(numbers["confident_per_digit"]))
-    tables.append(format_table(("digit", f"images, {sure}"), rows))
+    sure = f"more than {100 * CONFIDENT:g} % sure"
+    tables = [format_table(("training latents nearby", "images", sure, "%"), rows)]
+    per_digit = digit[confident].bincount(minlength=10).tolist()
+    tables.append(format_table(("digit", f"images, {sure}"), list(enumerate(per_digit))))
+    numbers = {"points": points, "confident_per_digit": per_digit}
     write_results(options.figures_dir, figures, {"ex5": numbers}, *tables)
 
 

@@ -165,28 +165,35 @@ def latent_scatter(
     ax.set(xlabel=units[0], ylabel=units[1])
 
 
+def enlarge(ax: Axes, h: Tensor, labels: Tensor) -> None:
+    """Show most of the latents `h` `(N, 2)`, with each digit written where it is densest.
+
+    The view extends from a little below the 2.5 % to the 97.5 % quantile of each axis.
+    """
+    low, high = h.quantile(torch.tensor([0.025, 0.975]), dim=0)
+    low, high = (low - (high - low) / 20).tolist(), high.tolist()  # room for points on an axis
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    for digit, place in label_places(h, labels, low, high).items():
+        name = ax.text(*place, str(digit), weight="bold", ha="center", va="center")
+        name.set_path_effects(HALO)
+
+
 def latent_figure(
     h: Tensor, labels: Tensor, units: Names = LATENT_UNITS, prior: bool = False
 ) -> Figure:
     """Exercises 2 and 7b: plot latents `(N, 2)` colored by label; once more, enlarged.
 
-    The second view extends from a little below the 2.5 % to the 97.5 % quantile of each axis, with
-    each digit written where it is densest. With `prior`, also draw circles of `prior_radii`.
+    With `prior`, also draw circles of `prior_radii`.
     """
     h, labels = h.cpu(), labels.cpu()
     figure, (whole, enlarged) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.1))
     latent_scatter(whole, h, labels, units)
     latent_scatter(enlarged, h, labels, units)
-    low, high = h.quantile(torch.tensor([0.025, 0.975]), dim=0)
-    low = low - (high - low) / 20  # room for the points on an axis
-    (width, height), low, high = (high - low).tolist(), low.tolist(), high.tolist()
-    enlarged.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    for digit, place in label_places(h, labels, low, high).items():
-        name = enlarged.text(*place, str(digit), weight="bold", ha="center", va="center")
-        name.set_path_effects(HALO)
-    whole.add_patch(Rectangle(low, width, height, fill=False, linewidth=0.8))
-    for y, end in ((low[1], 0), (low[1] + height, 1)):  # from the rectangle to the view of it
-        ends = {"xyA": (low[0] + width, y), "xyB": (0, end)}
+    enlarge(enlarged, h, labels)
+    (x0, x1), (y0, y1) = enlarged.get_xlim(), enlarged.get_ylim()
+    whole.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, linewidth=0.8))
+    for y, end in ((y0, 0), (y1, 1)):  # from the rectangle to the view of it
+        ends = {"xyA": (x1, y), "xyB": (0, end)}
         line = ConnectionPatch(
             **ends, coordsA=whole.transData, coordsB=enlarged.transAxes, linewidth=0.6, color="0.5"
         )
@@ -205,13 +212,14 @@ def latent_figure(
 
 
 def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
-    """Exercise 6: plot latents `(N, 2)` of the same images side by side on the same axes."""
+    """Exercise 6: plot latents `(N, 2)` of the same images side by side, as the first `enlarge`."""
     size = (PAGE_WIDTH, 2.35)
     figure, panels = plt.subplots(1, len(latents), figsize=size, sharex=True, sharey=True)
     for ax, (name, h) in zip(panels, latents.items(), strict=True):
         latent_scatter(ax, h, labels)
         ax.set_title(name, size=9)
         ax.label_outer()
+    enlarge(panels[0], next(iter(latents.values())).cpu(), labels.cpu())
     digit_legend(figure)
     return figure
 

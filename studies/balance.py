@@ -46,8 +46,8 @@ def measure(data: Dataset, name: str, pixels: int) -> dict:
     vae, x = fit(recipe, split).model, split.x_clean_test
     residual = (predict(vae.reconstruct, x) - x).flatten(1)
     x_log_std = predict(lambda x: vae.encoder.posterior(x)[1], x)
-    latent_size = x_log_std.shape[1]
-    z = torch.randn(DRAWS, latent_size, generator=torch.Generator().manual_seed(0)).to(x.device)
+    torch.manual_seed(0)
+    z = torch.randn(DRAWS, x_log_std.shape[1]).to(x.device)
     classifier = load_model("classifier").to(x.device)
     confident, digit = confident_digits(classifier, predict(vae.decode, z))
     shares = digit.bincount(minlength=10) / DRAWS

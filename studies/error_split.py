@@ -11,8 +11,8 @@ from the ideal one. Where it differs, the median over the images shows whether a
 
 The baselines are non-local means with the settings that are best on training images, at each noise
 level, and a network of six convolutions of 24 filters, trained on noisy and clean training images
-at each noise level for two epochs. Writes error_split.json and
-error_split.png beside this file. About 40 minutes on two cores.
+at each noise level for 20 epochs; at 10 its PSNR is up to 0.6 dB lower, and at 2 up to 1.7 dB.
+Writes error_split.json and error_split.png beside this file. About two hours on two cores.
 """
 
 import math
@@ -36,8 +36,7 @@ from torch import Tensor, nn
 
 NOISE_LEVELS = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5)
 IMAGES, CHOSEN_ON, LATENT_SIZE = 1000, 100, 16
-EPOCHS, BATCH_SIZE, LR, FILTERS, LAYERS = 2, 64, 2e-3, 24, 6
-FAR = 4  # times the ideal noise error
+EPOCHS, BATCH_SIZE, LR, FILTERS, LAYERS = 20, 64, 2e-3, 24, 6
 STRENGTHS, PATCHES = (0.2, 0.3, 0.4, 0.6, 0.8, 1.0), (3, 5, 7)  # of non-local means
 
 
@@ -81,7 +80,6 @@ def measure(data: Dataset, noise: float) -> dict[str, float | dict]:
     runs = [solve(vae, start, predict(vae.encode, start), noise**2) for start in (x_noisy, x)]
     estimate, without_noise = (predict(vae.decode, run["z"]) for run in runs)
     moved = (estimate - without_noise).square().flatten(1).mean(dim=1)  # of each image
-    far = moved > FAR * (ideal := LATENT_SIZE * noise**2 / x[0].numel())
     network = train_network(data.x_clean_train, noise)
     images = {
         "noisy": x_noisy,
@@ -95,20 +93,16 @@ def measure(data: Dataset, noise: float) -> dict[str, float | dict]:
     images["non-local means"] = nl_means(x_noisy.cpu(), noise, strength, patch_size).to(x.device)
     return {
         "noise": noise,
-        "steps": [run["steps"] for run in runs],
         "unconverged": [run["unconverged"] for run in runs],
         "errors": {
             "representation": F.mse_loss(without_noise, x).item(),
             "noise": moved.mean().item(),
             "noise, median": moved.median().item(),
-            "noise, of those not far": moved[~far].mean().item(),
-            "ideal": ideal,
+            "ideal": LATENT_SIZE * noise**2 / x[0].numel(),
             "all": F.mse_loss(estimate, x).item(),
         },
-        "far": far.sum().item(),
         "loss": runs[0]["losses"].mean().item(),
         "psnr": {name: psnr(image, x) for name, image in images.items()},
-        "settings": {"h": strength * noise, "patch_size": patch_size},
     }
 
 

@@ -48,8 +48,6 @@ def measure(data: Dataset, name: str, seed: int) -> dict:
         "initialization": name,
         "seed": seed,
         "active": active.sum().item(),
-        "variance": variance.tolist(),
-        "clipped_share": clipped.tolist(),
         "black": (r.max() < 0.1).item(),
         "mse": state.history["test"]["loss"][-1],
     }

@@ -25,14 +25,7 @@ from common.pretrained import load_model, load_or_train
 from common.script import CHECKPOINT_DIR, fixed, print_table, read_options, run_script
 from MAP_template import map_estimate, map_loss
 from models import VAE
-from studies.study import (
-    TOLERANCE,
-    make_parser,
-    run_all,
-    save_results,
-    solve,
-    validation_split,
-)
+from studies.study import TOLERANCE, make_parser, run_all, save_results, solve, validation_split
 
 import torch
 from matplotlib import pyplot as plt

@@ -4,11 +4,11 @@
 
 compares, with three seeds each and all as trained, the autoencoder of exercise 1, vae2, and the
 network of vae2 trained by the same recipe with the reconstruction term alone, at the encoder's
-means. An autoencoder has no distribution to draw its latents from. So a mixture of ten Gaussians is
-fitted to those of the training images, as by Ghosh et al. (2020), for the VAE beside its N(0, I).
-Decoded latents of training images are what draws can at best be expected to look like. The loss
-would not matter if the network trained without the KL divergence and the sampling separated the
-digits as well and N(0, I) gave no better draws than a mixture.
+means. An autoencoder has no distribution to draw its latents from, so a mixture of ten Gaussians is
+fitted to those of the training images, as by Ghosh et al. (2020). Images decoded from training
+latents, from draws, and from those points of exercise 5's grid that have a training latent nearby
+are judged by the classifier. The loss would not matter if the network trained without it separated
+the digits as well and N(0, I) gave no better draws than a mixture.
 
 For the VAE the KL divergence, averaged over the training images, is also split into the mutual
 information of image and latent and the divergence of the aggregate posterior from the prior.
@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from common.dataset import Dataset, load_mnist
-from common.latent import GRID_STEPS, grid_points, nearest_label
+from common.latent import GRID_STEPS, count_per_cell, grid_points, latent_grid, nearest_label
 from common.metrics import confident_digits, predict
 from common.plotting import PAGE_WIDTH, digit_legend, latent_scatter, tile
 from common.pretrained import load_model, load_or_train
@@ -40,6 +40,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 DRAWS, COMPONENTS, SEEDS = 5000, 10, (0, 1, 2)
+ORIGINS = ("training images", "mixture", "N(0, I)", "grid")  # of latents
 CONTROL = "reconstruction only"
 MODELS = {"autoencoder": "autoencoder", CONTROL: None, "VAE": "vae2"}
 
@@ -81,15 +82,17 @@ def split_kl(vae: VAE, x: Tensor) -> dict[str, float]:
 
 
 def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str, float | dict]:
-    """Measure a model, its latents, and the images decoded from latents of three origins."""
+    """Measure a model, its latents, and the images decoded from latents of four origins."""
     h_train, h_test = (predict(model.encode, x) for x in (data.x_clean_train, data.x_clean_test))
     right = nearest_label(h_train, data.labels_train, h_test) == data.labels_test
     mixture = GaussianMixture(COMPONENTS, random_state=0).fit(h_train.double().numpy())
+    a, b = latent_grid(h_test)
     torch.manual_seed(0)
     latents = {
         "training images": h_train[torch.randperm(len(h_train))[:DRAWS]],
         "mixture": torch.from_numpy(mixture.sample(DRAWS)[0]).float(),
         "N(0, I)": torch.randn(DRAWS, 2),
+        "grid": grid_points(a, b)[count_per_cell(h_train, a, b) > 0],
     }
     found = {
         "mse": F.mse_loss(predict(model.decode, h_test), data.x_clean_test).item(),
@@ -97,7 +100,7 @@ def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str,
     }
     for name, h in latents.items():
         confident, digits = confident_digits(classifier, predict(model.decode, h))
-        shares = digits.bincount(minlength=10) / DRAWS
+        shares = digits.bincount(minlength=10) / len(h)
         found[name] = {
             "confident_share": confident.float().mean().item(),
             "share_per_digit": shares.tolist(),
@@ -107,8 +110,7 @@ def measure(model: nn.Module, data: Dataset, classifier: nn.Module) -> dict[str,
 
 def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
     """Draw for each model the images at quantiles of its latents, and those of the test images."""
-    size = (PAGE_WIDTH, PAGE_WIDTH * 2 / len(models) + 0.2)
-    figure, axes = plt.subplots(2, len(models), figsize=size)
+    figure, axes = plt.subplots(2, len(models), figsize=(PAGE_WIDTH, 4.5))
     probabilities = (torch.arange(GRID_STEPS) + 0.5) / GRID_STEPS
     for (top, bottom), (name, model) in zip(axes.T, models.items(), strict=True):
         a, b = predict(model.encode, data.x_clean_train).quantile(probabilities, dim=0).T
@@ -116,8 +118,10 @@ def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
         top.imshow(tile(images, len(a)), cmap="gray", vmin=0, vmax=1)
         top.set(xticks=[], yticks=[])
         top.set_title(name, size=9)
-        latent_scatter(bottom, predict(model.encode, data.x_clean_test), data.labels_test)
-        bottom.set(xlabel="", ylabel="", box_aspect=1)
+        h = predict(model.encode, data.x_clean_test)
+        latent_scatter(bottom, h, data.labels_test, units=("first unit", ""))
+        bottom.set_box_aspect(1)
+    axes[1, 0].set_ylabel("second unit")
     digit_legend(figure)
     return figure
 
@@ -133,16 +137,13 @@ def main() -> None:
     parts = [split_kl(vae, data.x_clean_train) for vae in models["VAE"]]
     rows = []
     for name, runs in results.items():
-        means = [statistics.mean(run[key] for run in runs) for key in ("mse", "knn_accuracy")]
-        for origin in ("training images", "mixture", "N(0, I)"):
-            draws = [run[origin] for run in runs]
-            shares = [(min(d["share_per_digit"]), max(d["share_per_digit"])) for d in draws]
-            confident = statistics.mean(d["confident_share"] for d in draws)
-            percent = [100 * statistics.mean(values) for values in zip(*shares, strict=True)]
-            error, knn = f"{means[0]:.4f}", f"{means[1]:.1f}"
-            rows.append((name, error, knn, origin, *fixed([100 * confident, *percent], 1)))
-    header = ("model", "MSE", "1-NN (%)", "latents from", "confident (%)", "rarest (%)", "most (%)")
-    print_table(header, rows)
+        error, knn = (statistics.mean(run[key] for run in runs) for key in ("mse", "knn_accuracy"))
+        for origin in ORIGINS:
+            confident = [run[origin]["confident_share"] for run in runs]
+            rarest = [min(run[origin]["share_per_digit"]) for run in runs]
+            percent = [100 * statistics.mean(shares) for shares in (confident, rarest)]
+            rows.append((name, f"{error:.4f}", f"{knn:.1f}", origin, *fixed(percent, 1)))
+    print_table(("model", "MSE", "1-NN (%)", "latents from", "confident (%)", "rarest (%)"), rows)
     rows = [(seed, *fixed(p.values(), 2)) for seed, p in zip(SEEDS, parts, strict=True)]
     print_table(("KL of the VAE (nats)", *parts[0]), rows)
     figure = spaces_figure({name: same[0] for name, same in models.items()}, data)

@@ -13,8 +13,8 @@ and a half on two cores.
 import statistics
 
 from common.dataset import Dataset
-from common.latent import grid_points, latent_grid, nearest_label, posterior_moments
-from common.metrics import confident_digits, denoise, image_metrics, predict
+from common.latent import nearest_label, posterior_moments
+from common.metrics import denoise, image_metrics, predict
 from common.pretrained import load_model, load_or_train
 from common.script import fixed, print_table, read_options, run_script
 from common.training import evaluate
@@ -40,9 +40,6 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
         h_train, h = (predict(models[name].encode, i) for i in (data.x_clean_train, x))
         right = nearest_label(h_train, data.labels_train, h) == labels
         found[f"{name}, nearest neighbor, %"] = 100 * right.float().mean().item()
-        images = predict(models[name].decode, grid_points(*latent_grid(h)))
-        confident, _ = confident_digits(classifier, images)
-        found[f"{name}, confident images of the grid, %"] = 100 * confident.float().mean().item()
     found["vae2, kl, nats"] = evaluate(models["vae2"], vae_loss, x, labels)["kl"]
     right = predict(models["classifier"], x).argmax(dim=1) == labels
     found["classifier, accuracy, %"] = 100 * right.float().mean().item()

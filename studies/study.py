@@ -25,10 +25,7 @@ Result = TypeVar("Result")
 
 
 def make_parser(description: str) -> ArgumentParser:
-    """Return a parser of the options that the studies share, for `read_options`.
-
-    `--help` shows the first line of the `description`.
-    """
+    """Return a parser of the options that the studies share, for `read_options`."""
     parser = ArgumentParser(description=description.splitlines()[0], usage="%(prog)s [options]")
     add = parser.add_argument
     add("--data-dir", type=Path, default=DATA_DIR, help="folder of MNIST")

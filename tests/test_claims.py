@@ -29,10 +29,6 @@ def mean(runs, key):
     return statistics.mean(run[key] for run in runs)
 
 
-def of_seeds(key):
-    return [seed[key] for seed in studies("seeds")]
-
-
 def test_1_the_decoder_that_doubles_the_width_last_is_better_with_every_seed():
     variants = studies("explanations")["variants"]
     for last, first in zip(variants["committed"], variants["width first"], strict=True):
@@ -133,15 +129,13 @@ def test_4c_few_images_overfit_and_augmentation_narrows_the_gap_and_helps_every_
     assert min(r["accuracy_test"] for r in augmented) > max(r["accuracy_test"] for r in without)
 
 
-def test_5b_the_digits_that_are_recognized_and_cells_without_latents_fail_more_often():
+def test_5b_the_digits_that_are_recognized_and_points_of_one_digit_more_often_than_others():
     ex5 = figures("ex5")
     count = ex5["confident_per_digit"]
     assert min(count[digit] for digit in (0, 1, 4, 6, 7, 9)) >= 10 > count[2] > 3
     assert max(count[digit] for digit in (3, 5)) == 0 < count[8] < 3
-    sure, unsure = ex5["confident_in_occupied_cell"], ex5["unsure_in_occupied_cell"]
-    empty = ex5["images"] - sure - unsure
-    assert (empty - ex5["confident"] + sure) / empty > 1.5 * unsure / (sure + unsure)
-    assert unsure > 0.5 * (ex5["images"] - ex5["confident"])
+    share = {name: point["confident"] / point["images"] for name, point in ex5["points"].items()}
+    assert max(share["none"], share["several digits"]) < 0.6 < 0.85 < share["one digit"]
     assert studies("explanations")["confident_share_of_averages"] > 0.4
 
 
@@ -165,15 +159,23 @@ def test_6_two_units_are_no_reason_and_noise_becomes_a_bias():
     of_vae = checked["vae2"]["bottleneck"]
     assert of_vae["psnr"] > ex6["psnr"] + 3
     assert of_vae["right_digit"] > ex6["right_digit"] + 50
-    noisy, clipped, vae = checked["noise_path"].values()
+    noisy, clipped = checked["noise_path"].values()
     for row in (noisy, clipped):
         assert row["shared"] == sorted(row["shared"])
         assert row["shared"][4] > 0.9
     assert noisy["shared"][0] > 0.5
-    assert noisy["spread"][0] > 1.5 > 1 > noisy["spread"][3] > noisy["spread"][4]
-    assert 0.9 < noisy["deviation"][4] < 1.1
-    assert vae["deviation"][0] < 0.2
     assert all(map(lt, clipped["deviation"], noisy["deviation"]))
+
+
+def test_6_shift_and_scale_of_the_first_channels_are_most_of_the_failure_with_every_seed():
+    ex6, runs = figures("ex6")["test"], studies("explanations")["channels_undone"]
+    assert runs[0]["nothing"]["psnr"] == pytest.approx(ex6["bottleneck"]["psnr"], abs=0.01)
+    clean = ex6["clean input"]
+    for undone in runs:
+        nothing, mean, both = (undone[n] for n in ("nothing", "mean", "mean and deviation"))
+        for key in ("psnr", "right_digit"):
+            assert nothing[key] < mean[key] < both[key], key
+            assert both[key] - nothing[key] > 0.5 * (clean[key] - nothing[key]), key
 
 
 def test_7a_a_lighter_reconstruction_brings_the_prior_and_costs_error():
@@ -187,6 +189,7 @@ def test_7a_a_lighter_reconstruction_brings_the_prior_and_costs_error():
         assert rows[0]["smallest_share_of_a_digit"] < 0.6 * rows[2]["smallest_share_of_a_digit"]
         assert rows[4]["MAP"] < rows[2]["MAP"] - 0.3
         assert rows[0]["largest_second_moment"] > 3
+        assert max(row["MAP"] for row in rows) < rows[2]["MAP"] + 0.1
     assert runs[5]["participation_ratio"] > 2 * runs[0]["participation_ratio"]
 
 
@@ -227,11 +230,9 @@ def test_7c_the_kl_divergence_is_nearly_all_information():
         assert parts["aggregate_kl"] < 0.1 * parts["mutual_information"]
 
 
-def test_7e_more_images_of_the_grid_and_mostly_of_the_outer_digits():
-    grids = [
-        of_seeds(f"{name}, confident images of the grid, %") for name in ("autoencoder", "vae2")
-    ]
-    assert max(grids[0]) < min(grids[1])
+def test_7e_the_grid_of_the_vae_has_the_outer_digits_and_its_network_makes_them_confident():
+    autoencoder, control, vae = (draws(n, "grid")[0] for n in studies("regularization")["models"])
+    assert autoencoder < vae < control
     count = figures("ex7")["VAE"]["confident_per_digit_of_grid"]
     assert sum(count[digit] for digit in (0, 1, 2, 5, 6)) > 0.9 * sum(count)
     before = figures("ex7")["autoencoder"]["confident_per_digit_of_grid"]
@@ -326,9 +327,7 @@ def test_8c_the_error_is_that_of_the_decoder_and_of_noise_in_16_dimensions():
     weakest = split["levels"][0]
     errors = weakest["errors"]
     assert errors["noise"] > 1.4 * errors["ideal"]
-    assert errors["noise, of those not far"] == pytest.approx(errors["ideal"], rel=0.05)
     assert errors["noise, median"] / errors["ideal"] == pytest.approx(0.96, abs=0.01)
-    assert weakest["far"] < 0.03 * split["images"]
 
 
 def test_8c_where_other_denoisers_are_better():
@@ -336,4 +335,5 @@ def test_8c_where_other_denoisers_are_better():
         psnr, weak = level["psnr"], level["noise"] < level["errors"]["representation"] ** 0.5
         assert (psnr["noisy"] > psnr["MAP"]) == weak
         assert (psnr["non-local means"] > psnr["MAP"]) == (level["noise"] < 0.25)
-        assert (psnr["trained network"] > psnr["MAP"]) == (level["noise"] <= 0.25)
+        lead = psnr["trained network"] - psnr["MAP"]
+        assert lead > 1 if level["noise"] <= 0.25 else abs(lead) < 0.1

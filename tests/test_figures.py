@@ -409,15 +409,16 @@ def test_exercise_5_decodes_the_grid_and_counts_what_the_classifier_reads(run, d
     steps = h.amax(dim=0) - h.amin(dim=0)
     h_train = Model().encode(data.x_clean_train)
     cell = torch.cdist(h_train / steps, places / steps).argmin(dim=1)
-    occupied = torch.bincount(cell, minlength=225) > 0
+    near = [data.labels_train[cell == point].bincount(minlength=10) for point in range(225)]
+    near = torch.stack(near)
+    none, purity = near.sum(dim=1) == 0, near.amax(dim=1) / near.sum(dim=1)
     digits = places[:, 0].round().clamp(0, 9).long()
     assert found.ex5["confident_per_digit"] == digits[sure].bincount(minlength=10).tolist()
-    for name, chosen in (("more than 90 % sure", sure), ("less sure", ~sure)):
-        assert found.cells[name, "images"] == chosen.sum()
-        share = 100 * chosen.float().mean().item()
-        assert found.cells[name, "%"] == pytest.approx(share, abs=0.06)
-        near = (chosen & occupied).sum()
-        assert found.cells[name, "near a training latent"] == near
+    kinds = {"none": none, "one digit": purity > 0.9, "several digits": ~none & (purity <= 0.9)}
+    for name, chosen in {**kinds, "all": none | ~none}.items():
+        share = 100 * sure[chosen].float().mean().item()
+        cells = [found.cells[name, c] for c in ("images", "more than 90 % sure", "%")]
+        assert cells == [chosen.sum(), sure[chosen].sum(), pytest.approx(share, abs=0.06)], name
     for digit in range(10):
         count = (digits[sure] == digit).sum()
         assert found.cells[str(digit), "images, more than 90 % sure"] == count
