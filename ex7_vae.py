@@ -89,7 +89,6 @@ def main(argv: list[str] | None = None) -> None:
     x_prior = predict(vae.decode, z_prior)
     confident, digit = confident_digits(classifier, x_prior)
     numbers["VAE"] |= {
-        "grid_step": [(axis[1] - axis[0]).item() for axis in (a, b)],
         "prior_draws": SAMPLES,
         "confident_share_of_prior": confident.float().mean().item(),
         "prior_share_per_digit": (digit.bincount(minlength=10) / SAMPLES).tolist(),

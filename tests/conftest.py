@@ -71,11 +71,14 @@ def assert_on_record(request):
             lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items()]
             path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         found, expected = (flat(whole, name) for whole in (found, json.loads(path.read_text())))
-        assert found.keys() == expected.keys()
-        for place, value in expected.items():
+        wrong = {}
+        for place in {**expected, **found}:
+            value = recorded = expected.get(place, "nothing")
             if isinstance(value, float):
                 value = pytest.approx(value, nan_ok=True, **tolerance)
-            assert found[place] == value, place
+            if found.get(place, "nothing") != value:
+                wrong[place] = f"{found.get(place, 'nothing')} instead of {recorded}"
+        assert not wrong, "if it is meant, renew the record: pytest --record"
 
     return compare
 

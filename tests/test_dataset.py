@@ -82,6 +82,7 @@ def test_mnist(mnist, data_dir):
 def test_noise_is_reproducible_and_as_strong_as_asked(digits):
     again, other = load_digits(), load_digits(seed=1)
     weak = load_digits(noise=0.05)
+    assert torch.equal(digits.x_clean_test, again.x_clean_test), "the split is another every time"
     assert torch.equal(digits.x_noisy_test, again.x_noisy_test)
     assert not torch.equal(digits.x_noisy_test, other.x_noisy_test)
     assert (weak.x_noisy_test - weak.x_clean_test).std().item() == pytest.approx(0.05, rel=0.02)

@@ -265,6 +265,15 @@ def test_a_point_has_the_color_of_its_digit_in_the_plot_and_in_the_legend():
     assert found == {str(digit): color for digit, color in enumerate(DIGIT_COLORS)}
 
 
+def test_no_digit_is_drawn_over_the_others():
+    _, ax = plt.subplots()
+    latent_scatter(ax, torch.zeros(500, 2), torch.arange(10).repeat_interleave(50))
+    drawn = [to_hex(color) for color in ax.collections[0].get_facecolors()]
+    for digit, color in enumerate(DIGIT_COLORS):
+        order = [place for place, found in enumerate(drawn) if found == color]
+        assert sum(order) / len(order) == pytest.approx(250, abs=60), digit
+
+
 def test_bars_stand_at_their_digits_with_their_names_and_the_level_of_chance():
     values = {"first": list(range(10)), "second": list(range(50, 60))}
     figure = accuracy_bars(values, chance=10)

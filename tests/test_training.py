@@ -188,10 +188,11 @@ def test_augmentation_rotates_scales_and_shifts_each_image_by_its_own_amounts():
     xy = (changed[:, 0] * dx[:, None, :] * dy[:, :, None]).sum(dim=(1, 2))
     angle = torch.rad2deg(0.5 * torch.atan2(2 * xy, yy - xx))
     scale = (mass / mass.mean()).sqrt()
-    for found, largest in ((row, 2.2), (column, 2.2), (angle, 10), (scale - 1, 0.1)):
-        assert found.mean().abs() < 0.1 * largest
-        assert found.abs().max() < 1.1 * largest + 0.05
-        assert found.std() == pytest.approx(largest / 3**0.5, rel=0.15)
+    named = {"down": (row, 2.2), "right": (column, 2.2), "angle": (angle, 10)}
+    for name, (found, largest) in (named | {"scale": (scale - 1, 0.1)}).items():
+        assert found.mean().abs() < 0.1 * largest, name
+        assert found.abs().max() < 1.1 * largest + 0.05, name
+        assert found.std() == pytest.approx(largest / 3**0.5, rel=0.15), name
     assert torch.corrcoef(torch.stack([row, column, angle, scale])).tril(-1).abs().max() < 0.1
     weak = random_affine(x, strength=0.1)
     assert (weak - x).abs().mean() < 0.3 * (changed - x).abs().mean()
