@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     h_train, labels = predict(autoencoder.encode, data.x_clean_train), data.labels_train
     counts = torch.stack([count_per_cell(h_train[labels == i], a, b) for i in range(10)])
     purity = counts.amax(dim=0) / counts.sum(dim=0)  # not a number where there are none
-    kinds = {"none": purity.isnan(), "one digit": purity > 0.9, "several digits": purity <= 0.9}
+    kinds = {"none": purity.isnan(), "one digit": purity > 0.9, "mixed": purity <= 0.9}
     points = {
         name: {"images": chosen.sum().item(), "confident": (confident & chosen).sum().item()}
         for name, chosen in {**kinds, "all": torch.ones_like(confident)}.items()

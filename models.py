@@ -264,8 +264,8 @@ def vae_loss(model: VAE, x: Tensor, labels: Tensor, pixels: float = PIXELS) -> T
         loss = N/2 (log(2 pi MSE) + 1) + KL,
 
     where MSE is that of the batch. For N = 1024, the number of pixels, this is the negative
-    evidence lower bound; for a smaller N it is no bound but the objective of the beta-VAE (Higgins
-    et al., 2017) with beta = 1024 / N. Losses of different N are not comparable.
+    evidence lower bound. For a smaller N, times 1024 / N, it is the objective of the beta-VAE
+    (Higgins et al., 2017) with beta = 1024 / N. Losses of different N are not comparable.
 
     Args:
         model: the VAE.

@@ -212,7 +212,7 @@ def latent_figure(
 
 
 def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
-    """Exercise 6: plot latents `(N, 2)` of the same images side by side, as the first `enlarge`."""
+    """Exercise 6: plot latents `(N, 2)` of the same images side by side, in one view."""
     size = (PAGE_WIDTH, 2.35)
     figure, panels = plt.subplots(1, len(latents), figsize=size, sharex=True, sharey=True)
     for ax, (name, h) in zip(panels, latents.items(), strict=True):

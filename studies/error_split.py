@@ -11,7 +11,7 @@ from the ideal one. Where it differs, the median over the images shows whether a
 
 The baselines are non-local means with the settings that are best on training images, at each noise
 level, and a network of six convolutions of 24 filters, trained on noisy and clean training images
-at each noise level for 20 epochs; at 10 its PSNR is up to 0.6 dB lower, and at 2 up to 1.7 dB.
+at each noise level for 20 epochs; with 10 its PSNR is up to 0.6 dB lower, with 2 up to 1.7 dB.
 Writes error_split.json and error_split.png beside this file. About two hours on two cores.
 """
 

@@ -7,8 +7,8 @@ network of vae2 trained by the same recipe with the reconstruction term alone, a
 means. An autoencoder has no distribution to draw its latents from, so a mixture of ten Gaussians is
 fitted to those of the training images, as by Ghosh et al. (2020). Images decoded from training
 latents, from draws, and from those points of exercise 5's grid that have a training latent nearby
-are judged by the classifier. The loss would not matter if the network trained without it separated
-the digits as well and N(0, I) gave no better draws than a mixture.
+are judged by the classifier. The loss would not matter if the network trained without the KL
+divergence and the sampling separated the digits as well and had as good draws from N(0, I).
 
 For the VAE the KL divergence, averaged over the training images, is also split into the mutual
 information of image and latent and the divergence of the aggregate posterior from the prior.

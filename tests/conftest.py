@@ -60,7 +60,7 @@ def flat(value, name=""):
 
 
 @pytest.fixture
-def assert_on_record(request):
+def differences_from_record(request):
     """Return a function that compares a dictionary with the file of a name in tests/record."""
 
     def compare(name, found, **tolerance):
@@ -70,15 +70,15 @@ def assert_on_record(request):
         if request.config.getoption("record"):
             lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items()]
             path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        found, expected = (flat(whole, name) for whole in (found, json.loads(path.read_text())))
-        wrong = {}
+        expected = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found, expected = flat(found, name), flat(expected, name)
+        differences = []
         for place in {**expected, **found}:
-            value = recorded = expected.get(place, "nothing")
-            if isinstance(value, float):
-                value = pytest.approx(value, nan_ok=True, **tolerance)
-            if found.get(place, "nothing") != value:
-                wrong[place] = f"{found.get(place, 'nothing')} instead of {recorded}"
-        assert not wrong, "if it is meant, renew the record: pytest --record"
+            value, recorded = (values.get(place, "nothing") for values in (found, expected))
+            close = isinstance(recorded, float)
+            if value != (pytest.approx(recorded, nan_ok=True, **tolerance) if close else recorded):
+                differences.append(f"{place}: {value} instead of {recorded}")
+        return differences
 
     return compare
 

@@ -85,7 +85,21 @@ def test_3b_three_groups_of_digits_are_further_apart_than_their_intervals():
     assert min(best) > max(middle) + 2 * 3.3
     assert min(middle) > max(worst) + 2 * 3.3
     first = ex3["first"]["accuracy_per_digit"]
-    assert 0 < first[8] - first[9] < 5
+    shares = [percent / 100 for percent in first]
+    variances = [
+        s * (1 - s) / n for s, n in zip(shares, ex3["first"]["images_per_digit"], strict=True)
+    ]
+    better = {
+        (i, j): shares[i] - shares[j] > 1.96 * (variances[i] + variances[j]) ** 0.5
+        for i in (0, 1, 2, 6, 7, 8)
+        for j in (3, 4, 5, 9)
+    }
+    assert {pair for pair, is_better in better.items() if not is_better} == {
+        (2, 9),
+        (8, 3),
+        (8, 4),
+        (8, 9),
+    }
     assert ex3["first"]["correct"] > ex3["first"]["correct_by_chance"] + 10 * 9.5
     for digit, other in ((4, 9), (9, 4), (3, 5), (5, 3)):
         wrong = [count for label, count in enumerate(confusion[digit]) if label != digit]
@@ -135,7 +149,7 @@ def test_5b_the_digits_that_are_recognized_and_points_of_one_digit_more_often_th
     assert min(count[digit] for digit in (0, 1, 4, 6, 7, 9)) >= 10 > count[2] > 3
     assert max(count[digit] for digit in (3, 5)) == 0 < count[8] < 3
     share = {name: point["confident"] / point["images"] for name, point in ex5["points"].items()}
-    assert max(share["none"], share["several digits"]) < 0.6 < 0.85 < share["one digit"]
+    assert max(share["none"], share["mixed"]) < 0.6 < 0.85 < share["one digit"]
     assert studies("explanations")["confident_share_of_averages"] > 0.4
 
 
@@ -154,25 +168,21 @@ def test_6_a_larger_weight_decay_resists_noise_with_every_seed():
         assert 0 < large["mse"] - small["mse"] < 0.002
 
 
-def test_6_two_units_are_no_reason_and_noise_becomes_a_bias():
+def test_6_two_units_are_no_reason_and_most_of_the_noise_is_common_to_all_draws():
     checked, ex6 = studies("explanations"), figures("ex6")["test"]["bottleneck"]
     of_vae = checked["vae2"]["bottleneck"]
     assert of_vae["psnr"] > ex6["psnr"] + 3
     assert of_vae["right_digit"] > ex6["right_digit"] + 50
     noisy, clipped = checked["noise_path"].values()
-    for row in (noisy, clipped):
-        assert row["shared"] == sorted(row["shared"])
-        assert row["shared"][4] > 0.9
     assert noisy["shared"][0] > 0.5
     assert all(map(lt, clipped["deviation"], noisy["deviation"]))
 
 
 def test_6_shift_and_scale_of_the_first_channels_are_most_of_the_failure_with_every_seed():
-    ex6, runs = figures("ex6")["test"], studies("explanations")["channels_undone"]
+    ex6, runs = figures("ex6")["test"], studies("explanations")["channels_restored"]
     assert runs[0]["nothing"]["psnr"] == pytest.approx(ex6["bottleneck"]["psnr"], abs=0.01)
-    clean = ex6["clean input"]
-    for undone in runs:
-        nothing, mean, both = (undone[n] for n in ("nothing", "mean", "mean and deviation"))
+    for run in runs:
+        nothing, mean, both, clean = run.values()
         for key in ("psnr", "right_digit"):
             assert nothing[key] < mean[key] < both[key], key
             assert both[key] - nothing[key] > 0.5 * (clean[key] - nothing[key]), key
@@ -185,11 +195,12 @@ def test_7a_a_lighter_reconstruction_brings_the_prior_and_costs_error():
         for name, sign in (("mse", 1), ("kl", -1), ("largest_second_moment", -1)):
             values = [sign * row[name] for row in rows]
             assert values == sorted(values), name
-        # Draws miss digits if the reconstruction weighs too much.
+        # Samples are less even if the reconstruction weighs too much.
         assert rows[0]["smallest_share_of_a_digit"] < 0.6 * rows[2]["smallest_share_of_a_digit"]
         assert rows[4]["MAP"] < rows[2]["MAP"] - 0.3
         assert rows[0]["largest_second_moment"] > 3
         assert max(row["MAP"] for row in rows) < rows[2]["MAP"] + 0.1
+    assert runs[5]["smallest_share_of_a_digit"] < 0.005
     assert runs[5]["participation_ratio"] > 2 * runs[0]["participation_ratio"]
 
 
@@ -232,7 +243,12 @@ def test_7c_the_kl_divergence_is_nearly_all_information():
 
 def test_7e_the_grid_of_the_vae_has_the_outer_digits_and_its_network_makes_them_confident():
     autoencoder, control, vae = (draws(n, "grid")[0] for n in studies("regularization")["models"])
-    assert autoencoder < vae < control
+    assert autoencoder < vae - 0.05 < vae < control
+    models = studies("regularization")["models"]
+    shares = {
+        name: [run["grid"]["confident_share"] for run in runs] for name, runs in models.items()
+    }
+    assert max(shares["autoencoder"]) < min(shares["reconstruction only"])
     count = figures("ex7")["VAE"]["confident_per_digit_of_grid"]
     assert sum(count[digit] for digit in (0, 1, 2, 5, 6)) > 0.9 * sum(count)
     before = figures("ex7")["autoencoder"]["confident_per_digit_of_grid"]
@@ -248,7 +264,6 @@ def test_7e_only_the_vae_can_be_drawn_from_its_prior():
         # A fitted mixture is nearly as good as latents of training images.
         assert draws(name, "training images")[0] - draws(name, "mixture")[0] < 0.04
         assert draws("VAE", "training images")[0] - draws("VAE", "N(0, I)")[0] > 0.04
-        assert draws(name, "training images")[1] - draws(name, "mixture")[1] < 0.02
     assert draws("VAE", "training images")[1] - draws("VAE", "N(0, I)")[1] < 0.005
 
 
@@ -259,7 +274,8 @@ def test_8a_sixteen_latents_are_all_used_and_the_noise_makes_most_of_the_error()
     assert test["bottleneck"]["psnr"] > ex6["bottleneck"]["psnr"] + 4
     assert 94 < test["bottleneck"]["right_digit"] < test["noisy"]["right_digit"]
     vae2 = studies("explanations")["vae2"]["bottleneck"]
-    assert ex6["bottleneck"]["psnr"] + 3 < vae2["psnr"] < test["bottleneck"]["psnr"] - 3
+    of_seeds = [r["nothing"]["psnr"] for r in studies("explanations")["channels_restored"]]
+    assert max(of_seeds) + 2.5 < vae2["psnr"] < test["bottleneck"]["psnr"] - 3
     assert errors["clean"] < 0.5 * errors["noisy"]
     assert errors["best latents"] < errors["clean"]
     assert errors["unconverged"] == 0

@@ -294,6 +294,7 @@ def test_the_slider_and_the_pointer_move_along_the_line_between_two_pins(page):
     for place in (-150, 120):
         assert not walk.is_displayed()
         ActionChains(page).move_to_element_with_offset(plane, place, place).click().perform()
+        drawn(page)
     assert walk.is_displayed()
     at_the_end, slider = decoded(page), page.find_element("id", "line")
     slider.send_keys(Keys.HOME)
@@ -302,6 +303,7 @@ def test_the_slider_and_the_pointer_move_along_the_line_between_two_pins(page):
     page.execute_script("scrollTo(0, 0)")  # from the slider
     # The nearest place of the line from (-150, -150) to (120, 120).
     ActionChains(page).move_to_element_with_offset(plane, 75, -105).perform()
+    drawn(page)
     assert float(slider.get_property("value")) == pytest.approx(0.5, abs=0.02)
     assert page.execute_script("return plane.along") == pytest.approx(0.5, abs=0.02)
     ActionChains(page).send_keys(Keys.ESCAPE).perform()
@@ -311,6 +313,7 @@ def test_the_slider_and_the_pointer_move_along_the_line_between_two_pins(page):
 def test_pins_survive_a_change_of_the_tab_by_the_arrow_keys_and_the_address_keeps_the_point(page):
     plane = page.find_element("id", "scatter")
     ActionChains(page).move_to_element_with_offset(plane, 40, 40).click().perform()
+    drawn(page)
     where = page.find_element("id", "place").text
     page.find_element("id", "tab-autoencoder").send_keys(Keys.ARROW_RIGHT)
     assert page.execute_script("return plane.name") == "vae"
@@ -320,6 +323,7 @@ def test_pins_survive_a_change_of_the_tab_by_the_arrow_keys_and_the_address_keep
     assert page.execute_script("return plane.pins.length") == 1
     assert page.find_element("id", "place").text == where
     plane.send_keys(Keys.ARROW_RIGHT)
+    drawn(page)
     where = page.find_element("id", "place").text
     WebDriverWait(page, 10).until(lambda _: where[1:-1].replace(" ", "") in page.current_url)
     address = page.current_url

@@ -95,6 +95,10 @@ def test_the_regularization_study_is_of_the_committed_models():
         if name != regularization.CONTROL:
             for key in ("mse", "knn_accuracy"):
                 assert first[key] == pytest.approx(ex7[name][key], rel=1e-3), (name, key)
+    points = [numbers("figures/ex5")["points"][name] for name in ("one digit", "mixed")]
+    share = sum(p["confident"] for p in points) / sum(p["images"] for p in points)
+    of_grid = found["models"]["autoencoder"][0]["grid"]["confident_share"]
+    assert of_grid == pytest.approx(share, abs=0.02)
     for parts in found["kl"]:
         assert parts["mutual_information"] + parts["aggregate_kl"] == pytest.approx(
             parts["kl"], rel=0.02
