@@ -564,28 +564,6 @@ def test_exercise_8_measures_both_ways_on_the_test_images(run, data):
     assert found.ex8["kl_per_unit"] == pytest.approx(kl.tolist(), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "command", "figure"),
-    [
-        ("autoencoder", "ex1_autoencoder", "ex1_loss"),
-        ("classifier", "ex4_classifier", "ex4_loss"),
-        ("classifier_augmented", "ex4_classifier --augment", "ex4_augmented_loss"),
-        ("vae2", "ex7_vae", "ex7_loss"),
-        ("vae16", "ex8_map_denoise --test-set", "ex8_loss"),
-    ],
-)
-def test_the_loss_is_drawn_term_by_term_beside_that_of_the_same_committed_model(
-    run, name, command, figure
-):
-    panels = run(*command.split()).figures[figure].axes
-    expected = list(TERMS.items())[: 3 if "vae" in name else 1]
-    for ax, (term, values) in zip(panels, expected, strict=True):
-        train, test, committed = (line.get_ydata().tolist() for line in ax.lines)
-        assert (train, test) == (values, values[1:]), term
-        assert committed == [len(name)], term
-        assert len(ax.figure.legends[0].get_texts()) == 3
-
-
 @pytest.mark.parametrize("command", SCRIPTS)
 def test_figures_tables_and_numbers_are_those_on_record(run, differences_from_record, command):
     """Where a change is meant, pytest --record renews tests/record, whose diff shows it."""
