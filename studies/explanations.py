@@ -5,12 +5,11 @@
 - 1, 6: is the decoder better since it doubles the width alone last, and does the encoder not resist
   noise since its weight decay is small? Refuted if the variants did as well on validation images.
 - 2b: are digits confused if their mean images are alike? Then both correlate over the 45 pairs.
-- 5b: does "confident" mean "looks like a digit"? Then no average of two different digits is it.
+- 5b: does "confident" mean "looks like a digit"? Then no average of two digits is.
 - 6: do the convolutions average the noise? Then activations would be off by a different amount in
   every draw: after each pooling, how far they are off, in standard deviations among clean images,
   and how much of its power all draws share. Does the encoder fail since each channel is shifted and
-  scaled? Refuted if restoring both after the first pooling did not help; for three seeds, which are
-  those of studies.seeds.
+  scaled? Refuted if restoring both after the first pooling did not help the models of studies.seeds.
 - 8a: how much of the error after the bottleneck remains for clean images, how much at best latents?
 
 Writes explanations.json beside this file. About 1.5 hours on two cores.
