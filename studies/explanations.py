@@ -9,7 +9,7 @@
 - 6: do the convolutions average the noise? Then activations would be off by a different amount in
   every draw: after each pooling, how far they are off, in standard deviations among clean images,
   and how much of its power all draws share. Does the encoder fail since each channel is shifted and
-  scaled? Refuted if restoring both after the first pooling did not help the models of studies.seeds.
+  scaled? Refuted if restoring both after the first pooling did not help the three seeds.
 - 8a: how much of the error after the bottleneck remains for clean images, how much at best latents?
 
 Writes explanations.json beside this file. About 1.5 hours on two cores.
