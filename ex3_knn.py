@@ -3,14 +3,14 @@
 Writes ex3_accuracy, ex3_confusion and ex3.json.
 """
 
+import torch
+
 from common.dataset import load_data
 from common.latent import nearest_label
-from common.metrics import accuracies, confusion_matrix, predict
+from common.metrics import accuracies, accuracy_table, confusion_matrix, predict
 from common.plotting import accuracy_bars, confusion_figure, write_results
-from common.pretrained import load_or_train
-from common.script import fixed, format_table, make_parser, read_options, run_script
-
-import torch
+from common.pretrained import load_model
+from common.script import format_table, make_parser, read_options, run_script
 
 FIRST = 1000  # the exercise has 1000 test images; MNIST has 10,000
 
@@ -18,27 +18,29 @@ FIRST = 1000  # the exercise has 1000 test images; MNIST has 10,000
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
     data = load_data(options)
-    labels_train, labels_test = data.labels_train, data.labels_test
-    autoencoder, _ = load_or_train("autoencoder", data, *options.folders)
+    autoencoder = load_model("autoencoder", options.out, options.device, data.name)
 
     # (a) A test image gets the label of the training image with the nearest latent.
     h_train = predict(autoencoder.encode, data.x_clean_train)
     h_test = predict(autoencoder.encode, data.x_clean_test)
-    predicted = nearest_label(h_train, labels_train, h_test)
+    predicted = nearest_label(h_train, data.labels_train, h_test)
 
     # (b) By chance: a random training image has label d as often as the training set holds d.
-    frequency = torch.bincount(labels_train, minlength=10) / len(labels_train)
+    frequency = torch.bincount(data.labels_train, minlength=10) / len(data.labels_train)
 
     numbers = {}
-    for name, count in (("all", len(labels_test)), ("first", min(FIRST, len(labels_test)))):
-        labels = labels_test[:count]
+    for name, count in (
+        ("all", len(data.labels_test)),
+        ("first", min(FIRST, len(data.labels_test))),
+    ):
+        labels = data.labels_test[:count]
         confusion = confusion_matrix(labels, predicted[:count])
         numbers[name] = {
             **accuracies(confusion),
             "confusion": confusion.tolist(),
             "images_per_digit": confusion.sum(dim=1).tolist(),
             "correct_per_digit": confusion.diagonal().tolist(),
-            "images": count,
+            "images": len(labels),
             "correct": confusion.trace().item(),
             "correct_by_chance_per_digit": (confusion.sum(dim=1) * frequency).tolist(),
             "correct_by_chance": frequency[labels].sum().item(),
@@ -49,18 +51,18 @@ def main(argv: list[str] | None = None) -> None:
     }
     accuracy = {name: n["accuracy_per_digit"] for name, n in bars.items()}
     figures = {
-        "ex3_confusion": confusion_figure(confusion_matrix(labels_test, predicted)),
+        "ex3_confusion": confusion_figure(confusion_matrix(data.labels_test, predicted)),
         "ex3_accuracy": accuracy_bars(accuracy, chance=10),
     }
-    rows = [(digit, *fixed([values[digit] for values in accuracy.values()])) for digit in range(10)]
-    rows.append(("all", *fixed([n["accuracy"] for n in bars.values()])))
-    tables = [format_table(("digit, correct (%)", *bars), rows)]
     rows = [
         (name, f"{n['images']:,}", f"{n['correct']:,}", f"{n['correct_by_chance']:,.0f}")
         for name, n in bars.items()
     ]
-    tables.append(format_table(("", "images", "correct", "correct by chance"), rows))
-    write_results(options.figures_dir, figures, {"ex3": numbers}, *tables)
+    tables = (
+        accuracy_table(bars),
+        format_table(("", "images", "correct", "correct by chance"), rows),
+    )
+    write_results(options.out, figures, {"ex3": numbers}, *tables)
 
 
 if __name__ == "__main__":

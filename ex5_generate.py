@@ -3,21 +3,21 @@
 Writes ex5_grid and ex5.json.
 """
 
+import torch
+
 from common.dataset import load_data
 from common.latent import count_per_cell, grid_points, latent_grid
 from common.metrics import CONFIDENT, confident_digits, predict
 from common.plotting import grid_figure, write_results
-from common.pretrained import load_or_train
+from common.pretrained import load_model
 from common.script import fixed, format_table, make_parser, read_options, run_script
-
-import torch
 
 
 def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
     data = load_data(options)
-    autoencoder, _ = load_or_train("autoencoder", data, *options.folders)
-    classifier, _ = load_or_train("classifier", data, *options.folders)
+    autoencoder = load_model("autoencoder", options.out, options.device, data.name)
+    classifier = load_model("classifier", options.out, options.device, data.name)
 
     # (a) Decode a grid between the corners of the latent space of exercise 2.
     h = predict(autoencoder.encode, data.x_clean_test)
@@ -41,11 +41,13 @@ def main(argv: list[str] | None = None) -> None:
         for name, count in points.items()
     ]
     sure = f"more than {100 * CONFIDENT:g} % sure"
-    tables = [format_table(("training latents nearby", "images", sure, "%"), rows)]
     per_digit = digit[confident].bincount(minlength=10).tolist()
-    tables.append(format_table(("digit", f"images, {sure}"), list(enumerate(per_digit))))
+    tables = (
+        format_table(("training latents nearby", "images", sure, "%"), rows),
+        format_table(("digit", f"images, {sure}"), list(enumerate(per_digit))),
+    )
     numbers = {"points": points, "confident_per_digit": per_digit}
-    write_results(options.figures_dir, figures, {"ex5": numbers}, *tables)
+    write_results(options.out, figures, {"ex5": numbers}, *tables)
 
 
 if __name__ == "__main__":

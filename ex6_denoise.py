@@ -3,24 +3,23 @@
 Writes ex6_denoising, ex6_latent and ex6.json.
 """
 
-from common.dataset import load_data
+from common.dataset import NOISE, load_data
 from common.latent import neighbors
 from common.metrics import bottleneck_metrics, image_metrics_table, predict
 from common.plotting import image_rows, moved_figure, write_results
-from common.pretrained import load_or_train
+from common.pretrained import load_model
 from common.script import make_parser, read_options, run_script
 
 
 def main(argv: list[str] | None = None) -> None:
-    options = read_options(make_parser(__doc__, noise=True), argv)
+    options = read_options(make_parser(__doc__, noise=NOISE), argv)
     data = load_data(options)
-    autoencoder, _ = load_or_train("autoencoder", data, *options.folders)
-    classifier, _ = load_or_train("classifier", data, *options.folders)
+    autoencoder = load_model("autoencoder", options.out, options.device, data.name)
+    classifier = load_model("classifier", options.out, options.device, data.name)
 
     # (a) Noisy input, output and clean image, one digit per column.
-    r_example = predict(autoencoder.reconstruct, data.x_noisy_example)
-    rows = {"noisy": data.x_noisy_example, "bottleneck": r_example}
-    rows["clean"] = data.x_clean_example
+    x_noisy, r = data.x_noisy_example, autoencoder.reconstruct(data.x_noisy_example)
+    rows = {"noisy": x_noisy, "bottleneck": r, "clean": data.x_clean_example}
     figures = {"ex6_denoising": image_rows(rows)}
 
     # The error, and how often the classifier of exercise 4 reads the right digit.
@@ -30,15 +29,14 @@ def main(argv: list[str] | None = None) -> None:
     h = predict(autoencoder.encode, data.x_clean_test)
     h_noisy = predict(autoencoder.encode, data.x_noisy_test)
     figures["ex6_latent"] = moved_figure({"clean": h, "noisy": h_noisy}, data.labels_test)
-    labels = data.labels_test
-    alike = (labels[neighbors(h, h_noisy, count=10)] == labels[:, None]).float().mean().item()
-    tables = (
-        image_metrics_table(numbers),
+    near = data.labels_test[neighbors(h, h_noisy, count=10)]
+    alike = (near == data.labels_test[:, None]).float().mean().item()
+    text = (
         "Of the 10 clean test images nearest to a noisy one in the latent space,\n"
-        f"{100 * alike:.1f} % show its digit.",
+        f"{100 * alike:.1f} % show its digit."
     )
     found = {"noise": data.noise, **numbers, "same_label_share_of_10_clean_neighbors": alike}
-    write_results(options.figures_dir, figures, {"ex6": found}, *tables)
+    write_results(options.out, figures, {"ex6": found}, image_metrics_table(numbers), text)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Exercise 8: denoising with a VAE of 16 latent units, through its bottleneck and as a MAP problem.
 
-Writes ex8_loss, ex8_denoising, ex8_map_loss and ex8.json; with --test-set, which takes two minutes,
-also ex8_test_set.json.
+Writes ex8_loss, ex8_denoising, ex8_map_loss and ex8.json; with --test-set, after some minutes, also
+ex8_test_set.json.
 """
 
-from common.dataset import load_data
+from common.dataset import NOISE, load_data
 from common.latent import posterior_moments
 from common.metrics import (
     bottleneck_metrics,
@@ -15,40 +15,40 @@ from common.metrics import (
     psnr,
 )
 from common.plotting import VAE_TERMS, image_rows, loss_curves, map_loss_figure, write_results
-from common.pretrained import load_or_train, saved_history
-from common.script import make_parser, positive, read_options, run_script
+from common.pretrained import load_model, load_or_train
+from common.script import make_parser, number, read_options, run_script, training_options
+from common.training import RECIPES
 from MAP_template import map_estimate
 from models import kl_divergence
 
-LATENT_SIZE = 16
 FIRST = 1000  # test images that every run denoises
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = make_parser(__doc__, trains=True, noise=True)
-    help = "weight of the prior (default: the variance of the noise)"
-    parser.add_argument("--beta", type=positive(float), help=help)
+    parser = make_parser(__doc__, noise=NOISE, **vars(RECIPES["vae16"]))
+    parser.add_argument(
+        "--beta", type=number(float, low=0), help="weight of the prior (default: noise squared)"
+    )
     parser.add_argument("--test-set", action="store_true", help="denoise all test images, too")
     options = read_options(parser, argv)
     data = load_data(options)
-    beta = options.beta or data.noise**2
-    vae, history = load_or_train("vae16", data, *options.own_folders, **options.training)
-    classifier, _ = load_or_train("classifier", data, *options.folders)
+    beta = data.noise**2 if options.beta is None else options.beta
+    classifier = load_model("classifier", options.out, options.device, data.name)
+    vae, history = load_or_train("vae16", data, **training_options(options))
     x_clean, x_noisy = data.x_clean_example, data.x_noisy_example
 
-    # The VAE with 16 latent units: its loss, and the KL divergence of each unit.
-    committed = saved_history("vae16", options.compared)
-    figures = {"ex8_loss": loss_curves(history, VAE_TERMS, committed)}
-    kl = predict(lambda x: kl_divergence(*vae.encoder.posterior(x)), data.x_clean_test)
+    # The VAE with 16 latent units, or --latent-size: its loss, and the KL divergence of each unit.
+    figures = {"ex8_loss": loss_curves(history, VAE_TERMS)}
+    kl = predict(lambda x: kl_divergence(*vae.encoder.posterior(x)), data.x_clean_test).mean(dim=0)
 
     # (a) Through the bottleneck.
-    r = predict(vae.reconstruct, x_noisy)
+    r = vae.reconstruct(x_noisy)
     measured = bottleneck_metrics(vae, data, classifier)
 
     # (b) The maximum a-posteriori estimate, and its loss beside that from another start.
-    z_init = predict(vae.encode, x_noisy)
-    _, x_estimate, losses = map_estimate(vae.decode, x_noisy, LATENT_SIZE, beta, z_init)
-    *_, losses_zero = map_estimate(vae.decode, x_noisy, LATENT_SIZE, beta)
+    z_init = vae.encode(x_noisy)
+    _, x_estimate, losses = map_estimate(vae.decode, x_noisy, z_init.shape[1], beta, z_init)
+    *_, losses_zero = map_estimate(vae.decode, x_noisy, z_init.shape[1], beta)
     rows = {"noisy": x_noisy, "bottleneck": r, "MAP": x_estimate, "clean": x_clean}
     figures["ex8_denoising"] = image_rows(rows, reference=x_clean)
     runs = {"from the encoder's mean": losses, "from the prior's mean, 0": losses_zero}
@@ -59,19 +59,14 @@ def main(argv: list[str] | None = None) -> None:
         {"MAP": x_estimate}, x_clean, data.labels_example, classifier
     )
     x_first = data.x_noisy_test[:FIRST]
-    x_estimate_test, losses_test = denoise(
-        vae, data.x_noisy_test if options.test_set else x_first, beta
-    )
-    images = {
-        "noisy": x_first,
-        "bottleneck": predict(vae.reconstruct, x_first),
-        "MAP": x_estimate_test[:FIRST],
-    }
+    x_estimate_test = denoise(vae, data.x_noisy_test if options.test_set else x_first, beta)
+    bottleneck = predict(vae.reconstruct, x_first)
+    images = {"noisy": x_first, "bottleneck": bottleneck, "MAP": x_estimate_test[:FIRST]}
     first = image_metrics(images, data.x_clean_test[:FIRST], data.labels_test[:FIRST], classifier)
     found = {
         "noise": data.noise,
         "beta": beta,
-        "kl_per_unit": kl.mean(dim=0).tolist(),
+        "kl_per_unit": kl.tolist(),
         "moments": posterior_moments(vae, data.x_clean_test),
         "iterations": len(losses),
         "last_map_loss_of_examples": losses[-1].tolist(),
@@ -88,11 +83,11 @@ def main(argv: list[str] | None = None) -> None:
         numbers["ex8_test_set"] = {
             "noise": data.noise,
             "beta": beta,
-            "iterations": len(losses_test),
+            "iterations": len(losses),
             "test": measured["test"],
         }
     table = image_metrics_table({**measured, f"first {len(x_first):,} of test": first})
-    write_results(options.figures_dir, figures, numbers, table)
+    write_results(options.out, figures, numbers, table)
 
 
 if __name__ == "__main__":

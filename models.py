@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Terms = dict[str, Tensor]  # the terms of a loss by their names; "loss" is minimized
-FILTERS = 16
+FILTERS = 16  # of the convolutions of exercises 1 and 4
+VAE2_SIZE, VAE16_SIZE = 2, 16  # latent sizes of the VAEs of exercises 7 and 8
 PIXELS = 100  # N of `vae_loss`: what the 1024 pixels of an image count for; compared: 50 and 200
 
 
@@ -98,9 +99,14 @@ class Classifier(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.features = Encoder().layers[:-3]  # without the last block
+        layers = Encoder().layers
+        kinds = (nn.Conv2d, nn.Sequential)
+        blocks = [i for i, layer in enumerate(layers) if isinstance(layer, kinds)]
+        self.features = layers[: blocks[-1]]  # without the last block
         self.flatten = nn.Flatten()
-        self.dense = nn.Linear(FILTERS * 2 * 2, 10)
+        with torch.no_grad():
+            size = self.features(torch.zeros(1, 1, 32, 32)).numel()  # 64 for 16 filters
+        self.dense = nn.Linear(size, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dense(self.flatten(self.features(x)))

@@ -1,26 +1,20 @@
-"""MNIST at 32x32 in [0, 1], its noisy copy, and the ten example digits of the assignment.
+"""MNIST at 32x32, or scikit-learn's digits where it cannot be had, and pictures of one's own."""
 
-scikit-learn's bundled handwritten digits take the place of MNIST where it cannot be had.
-"""
-
-import gzip
 import hashlib
 import socket
-import sys
-import zlib
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property
 from http.client import HTTPException
 from pathlib import Path
-
-from common.script import DATA_DIR, ScriptError, log, run_script, set_folders, write_file
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from common.script import DATA_DIR, DIGITS, PROJECT, ScriptError, log
 
 NOISE = 0.25  # standard deviation; the assignment's 0.5 is on pixels in [-1, 1]
 MNIST_EXAMPLES = [10, 14, 1, 18, 19, 15, 11, 17, 61, 12]  # the course's test images, 0 to 9
@@ -32,39 +26,33 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-TENSORS = ("x_clean_train", "labels_train", "x_clean_test", "labels_test")
-FILES = dict(zip(TENSORS, SHA256, strict=True))
 
 
 @dataclass(eq=False)
 class Dataset:
-    """The nine tensors of the assignment; each is read when it is first used.
+    """The nine tensors of the assignment.
 
-    Images are float32 `(N, 1, 32, 32)`, the clean ones in [0, 1]; noisy ones are clean ones plus
-    Gaussian noise, not clipped. Labels are int64 `(N,)`. The ten examples are test images, one of
-    each digit from 0 to 9; images and labels stay together.
+    Images are float32 `(N, 1, 32, 32)` in [0, 1], but for the Gaussian noise of the noisy ones.
+    Labels are int64 `(N,)`. The ten examples are test images with their labels, digits 0 to 9.
     """
 
     name: str  # "mnist" or "digits"
-    read: Callable[[str], Tensor]  # returns one of TENSORS
+    x_clean_train: Tensor
+    labels_train: Tensor
+    x_clean_test: Tensor
+    labels_test: Tensor
     examples: Sequence[int]  # their indices in the test images
     noise: float = NOISE  # standard deviation
-    seed: int = 0  # of the noise
 
-    x_clean_train = cached_property(lambda self: self.read("x_clean_train"))
-    x_noisy_train = cached_property(lambda self: self.add_noise(self.x_clean_train, stream=1))
-    labels_train = cached_property(lambda self: self.read("labels_train"))
-    x_clean_test = cached_property(lambda self: self.read("x_clean_test"))
-    x_noisy_test = cached_property(lambda self: self.add_noise(self.x_clean_test, stream=0))
-    labels_test = cached_property(lambda self: self.read("labels_test"))
+    x_noisy_train = cached_property(lambda self: self.add_noise(self.x_clean_train, seed=1))
+    x_noisy_test = cached_property(lambda self: self.add_noise(self.x_clean_test, seed=0))
     x_clean_example = property(lambda self: self.x_clean_test[self.examples])
     x_noisy_example = property(lambda self: self.x_noisy_test[self.examples])
     labels_example = property(lambda self: self.labels_test[self.examples])
 
-    def add_noise(self, x_clean: Tensor, stream: int) -> Tensor:
+    def add_noise(self, x_clean: Tensor, seed: int) -> Tensor:
         """Return the images plus Gaussian noise, the same on every device."""
-        generator = torch.Generator().manual_seed(2 * self.seed + stream)
-        n = torch.randn(x_clean.shape, generator=generator)
+        n = torch.randn(x_clean.shape, generator=torch.Generator().manual_seed(seed))
         return x_clean + self.noise * n.to(x_clean.device)
 
 
@@ -77,15 +65,13 @@ def resize(images: Tensor, white: float) -> Tensor:
 def load_image(path: str | Path) -> Tensor:
     """Return a picture of a digit, prepared as MNIST was, float32 `(1, 1, 32, 32)` in [0, 1].
 
-    The picture may have any size and show one digit, dark on light or light on dark, which is told
-    from its edges; a little noise or shadow is removed. The digit is scaled to fit a box of 20x20
-    pixels and centered by its mass in 28x28 (LeCun et al., 1998).
-    Raise a ScriptError if there is nothing to see.
+    The picture may have any size and show one digit, dark on light or light on dark; a little noise
+    or shadow is removed. The digit is scaled to fit a box of 20x20 pixels and centered by its mass
+    in 28x28 (LeCun et al., 1998). Raise a ScriptError if there is nothing to see.
     """
     from PIL import Image
 
-    with Image.open(path) as file:
-        picture = file.convert("RGBA")
+    picture = Image.open(path).convert("RGBA")
     paper = Image.new("RGBA", picture.size, "white")  # behind what is transparent
     x = torch.from_numpy(np.array(Image.alpha_composite(paper, picture).convert("L")) / 255.0)
     edge = torch.cat([x[0], x[-1], x[:, 0], x[:, -1]]).median()
@@ -107,23 +93,10 @@ def load_image(path: str | Path) -> Tensor:
     return resize(image[None], white=1)
 
 
-def unpack(packed: Path, path: Path) -> None:
-    """Unpack a file where that is not done yet; raise a ScriptError if it is damaged."""
-    if not path.is_file():
-        try:
-            write_file(path, gzip.decompress(packed.read_bytes()))
-        except (OSError, EOFError, zlib.error) as error:
-            raise ScriptError(f"{packed} is damaged; delete it to download it anew") from error
-
-
 def download(data_dir: Path) -> None:
     """Download MNIST to `data_dir` if it is not there; raise a ScriptError if that fails."""
     raw = data_dir / "MNIST" / "raw"
     if all((raw / name).is_file() for name in SHA256):
-        return
-    if all((raw / name).is_file() or (raw / f"{name}.gz").is_file() for name in SHA256):
-        for name in SHA256:
-            unpack(raw / f"{name}.gz", raw / name)
         return
     from torchvision.datasets import MNIST  # takes seconds to import
 
@@ -141,65 +114,38 @@ def download(data_dir: Path) -> None:
         socket.setdefaulttimeout(time_out)
 
 
-def find_data(data_dir: Path) -> str:
-    """Return `"mnist"`, or `"digits"` where MNIST is missing and cannot be downloaded."""
-    try:
-        download(data_dir)
-    except ScriptError as error:
-        instead = "using scikit-learn's digits instead, on which the models are trained first"
-        log(f"{error}; {instead} (some minutes); the results go to figures/digits")
-        return "digits"
-    return "mnist"
-
-
-def read_mnist(name: str, raw: Path, limit: int | None, device: str) -> Tensor:
-    """Return one of TENSORS from its file in `raw`; raise a ScriptError if that is not MNIST's."""
-    path = raw / FILES[name]
+def read_file(path: Path) -> Tensor:
+    """Return a file of MNIST, images `(N, 28, 28)` or labels `(N,)`, or raise a ScriptError."""
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256[path.name]:
-        raise ScriptError(
-            f"{path} is not the file of MNIST (its SHA-256 differs); "
-            "delete it and run again to download it anew"
-        )
-    images = name.startswith("x_clean")
+        raise ScriptError(f"{path} is not MNIST's (its SHA-256 differs); delete it and run again")
+    images = "images" in path.name
     numbers = torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=16 if images else 8)
-    numbers = numbers.view(-1, 28, 28) if images else numbers
-    numbers = numbers[: limit if name.endswith("train") else None].to(device)
-    return resize(numbers, white=255) if images else numbers.long()
+    return numbers.view(-1, 28, 28) if images else numbers.long()
 
 
+@cache  # for run_all
 def load_mnist(
     data_dir: str | Path = DATA_DIR,
     noise: float = NOISE,
-    seed: int = 0,
     limit: int | None = None,
     device: str = "cpu",
 ) -> Dataset:
-    """Return MNIST, 60,000 training and 10,000 test images, found in `data_dir` or downloaded.
+    """Return MNIST with its first `limit` training images and noise of standard deviation `noise`.
 
-    Args:
-        data_dir: holds the four idx files in `MNIST/raw`, as torchvision does.
-        noise: standard deviation of the noise in `x_noisy_*`.
-        seed: of the noise.
-        limit: keep only the first `limit` training images.
-        device: where the tensors are.
-
-    Raise a ScriptError if the files can neither be found nor downloaded and, when a tensor is first
-    used, if its file is damaged.
+    Its files are in `data_dir/MNIST/raw`, where torchvision puts them, or downloaded. Raise a
+    ScriptError if they can neither be found nor downloaded, or if one is not MNIST's.
     """
     download(Path(data_dir))
-    raw = Path(data_dir) / "MNIST" / "raw"
-    read = partial(read_mnist, raw=raw, limit=limit, device=device)
-    return Dataset("mnist", read, MNIST_EXAMPLES, noise, seed)
+    x_train, labels_train, x_test, labels_test = (
+        read_file(Path(data_dir) / "MNIST" / "raw" / name).to(device) for name in SHA256
+    )
+    train = resize(x_train[:limit], white=255), labels_train[:limit]
+    return Dataset("mnist", *train, resize(x_test, white=255), labels_test, MNIST_EXAMPLES, noise)
 
 
-def load_digits(
-    noise: float = NOISE, seed: int = 0, limit: int | None = None, device: str = "cpu"
-) -> Dataset:
-    """Return scikit-learn's digits, 1,437 training and 360 test images of 8x8, resized to 32x32.
-
-    The split is fixed and stratified. Arguments as in `load_mnist`.
-    """
+def load_digits(noise: float = NOISE, limit: int | None = None, device: str = "cpu") -> Dataset:
+    """Return scikit-learn's digits, 1,437 training and 360 test images of 8x8, resized to 32x32."""
     from sklearn.datasets import load_digits as load_bundled  # takes seconds to import
     from sklearn.model_selection import train_test_split
 
@@ -207,28 +153,28 @@ def load_digits(
     images = resize(images.view(-1, 8, 8), white=16)
     parts = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
     x_train, x_test, labels_train, labels_test = (part.to(device) for part in parts)
-    tensors = (x_train[:limit], labels_train[:limit], x_test, labels_test)
-    read = dict(zip(TENSORS, tensors, strict=True)).__getitem__
     examples = [(labels_test == digit).nonzero()[0, 0].item() for digit in range(10)]
-    return Dataset("digits", read, examples, noise, seed)
+    train = x_train[:limit], labels_train[:limit]
+    return Dataset("digits", *train, x_test, labels_test, examples, noise)
 
 
 def load_data(options: Namespace) -> Dataset:
     """Return the data that the options of a script name, and complete the options.
 
-    By `--dataset auto` this is MNIST, or the digits where it cannot be had and no other folder was
-    given for it; `options.dataset` then says which, and `set_folders` takes account of it.
+    By `--dataset auto` it is MNIST, or the digits if that cannot be had and no folder was given.
     """
+    settings = {"noise": getattr(options, "noise", NOISE), "limit": options.limit}
     if options.dataset == "auto":
-        given = options.data_dir != DATA_DIR  # and so it must be MNIST's
-        options.dataset = "mnist" if given else find_data(options.data_dir)
-    set_folders(options)
-    noise = getattr(options, "noise", None) or NOISE
-    settings = {"noise": noise, "limit": options.limit, "device": options.device}
+        options.dataset = "mnist"
+        try:
+            download(options.data_dir or DATA_DIR)
+        except ScriptError as error:
+            if options.data_dir or options.out:
+                raise
+            log(f"{error}; using scikit-learn's digits instead; the results go to {DIGITS}")
+            options.dataset = "digits"
     if options.dataset == "digits":
-        return load_digits(**settings)
-    return load_mnist(options.data_dir, **settings)
-
-
-if __name__ == "__main__":
-    run_script(lambda: print(find_data(Path(sys.argv[1]))))
+        options.out = DIGITS if options.out in (None, PROJECT) else options.out
+        return load_digits(**settings, device=options.device)
+    options.out = options.out or PROJECT
+    return load_mnist(options.data_dir or DATA_DIR, **settings, device=options.device)

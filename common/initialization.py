@@ -1,75 +1,83 @@
-"""Data-dependent initialization of the networks (Mishkin and Matas, 2016)."""
+"""Data-dependent initialization of the networks (Mishkin and Matas, 2016).
 
-from collections.abc import Iterable, Mapping
-
-from models import VAE, Autoencoder, Classifier, reparameterize
+The layers are found by what they are, so that a network may be edited.
+"""
 
 import torch
 from torch import Tensor, nn
 
+from common.script import ScriptError
+from models import VAE, Autoencoder, Classifier
+
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+def last_layer(model: nn.Module, part: str) -> nn.Module:
+    """Return the last layer with weights in a part of a model; raise a ScriptError without one."""
+    named = [(n, m) for n, m in model.named_modules() if isinstance(m, LAYERS)]
+    layers = [layer for name, layer in named if name.startswith(part)]
+    if not layers:
+        raise ScriptError(f"the {part} has no layer that common/initialization.py looks for")
+    return layers[-1]
+
 
 @torch.no_grad()
-def lsuv_init(
-    layers: Iterable[nn.Module],
-    x: Tensor,
-    targets: Mapping[nn.Module, tuple[Tensor | float, Tensor | float]],
-) -> Tensor:
-    """Initialize `layers` in place so that their outputs have given means and deviations.
+def lsuv_init(model: nn.Module, x: Tensor, targets: dict[nn.Module, tuple]) -> None:
+    """Initialize a model in place so that its layers' outputs have given means and deviations.
 
-    Layer-sequential unit-variance initialization: orthogonal weights are scaled and biases shifted,
-    layer by layer, in the order of the forward pass, until every channel of the output has mean 0
-    and standard deviation 1 over `x`, a thousand or so images `(N, 1, 32, 32)` or latents. Those in
-    `targets` get another (mean, standard deviation). Return the output of the last layer.
+    Orthogonal weights are scaled and biases shifted, layer by layer in the order of the forward
+    pass, until every channel of the output has mean 0 and standard deviation 1, or those in
+    `targets`, over a thousand or so images `x` `(N, 1, 32, 32)`.
     """
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.orthogonal_(layer.weight)
+
+    def init(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        nn.init.orthogonal_(layer.weight)
+        if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-            y = layer(x).transpose(0, 1).flatten(1)  # one row per channel
-            mean, deviation = targets.get(layer, (0.0, 1.0))
-            spread = y.std(dim=1) if y.shape[1] > 1 else torch.ones(len(y))
-            gain = deviation / spread.clamp_min(1e-6)
-            out_dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
-            shape = [-1 if dim == out_dim else 1 for dim in range(layer.weight.dim())]
-            layer.weight.mul_(gain.view(shape))
+        y = layer.forward(*inputs).transpose(0, 1).flatten(1)  # one row per channel
+        mean, deviation = targets.get(layer, (0.0, 1.0))
+        spread = y.std(dim=1) if y.shape[1] > 1 else torch.ones(len(y))
+        gain = deviation / spread.clamp_min(1e-6)
+        out_dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+        shape = [-1 if dim == out_dim else 1 for dim in range(layer.weight.dim())]
+        layer.weight.mul_(gain.view(shape))
+        if layer.bias is not None:
             layer.bias.copy_(mean - gain * y.mean(dim=1))
-        x = layer(x)
-    return x
+
+    layers = (layer for layer in model.modules() if isinstance(layer, LAYERS))
+    hooks = [layer.register_forward_pre_hook(init) for layer in layers]
+    model(x)  # initializes each layer before it computes
+    for hook in hooks:
+        hook.remove()
 
 
 def init_autoencoder(model: Autoencoder, x: Tensor, latent_mean: float = 2.0) -> None:
     """Initialize the autoencoder from training images `x` `(N, 1, 32, 32)`.
 
-    Both halves end in a ReLU, and a value that it clips carries no information and no gradient. So
-    the latent starts at a mean of `latent_mean` standard deviations, and the output near the mean
-    pixel.
+    The ReLU at the end of each half passes no gradient where it clips. So the latent starts at a
+    mean of `latent_mean` standard deviations, and the output near the mean pixel.
     """
-    encoder, decoder = model.encoder.layers, model.decoder.layers
-    targets = {encoder[-3]: (latent_mean, 1.0), decoder[-3]: (x.mean().item(), 0.1)}
-    lsuv_init([*encoder, *decoder], x, targets)
+    latent, image = last_layer(model, "encoder"), last_layer(model, "decoder")
+    lsuv_init(model, x, {latent: (latent_mean, 1.0), image: (x.mean().item(), 0.1)})
 
 
 def init_classifier(model: Classifier, x: Tensor) -> None:
-    """Initialize the classifier from training images `x` `(N, 1, 32, 32)`.
-
-    All digits start about equally likely.
-    """
-    lsuv_init([*model.features, model.flatten, model.dense], x, {model.dense: (0.0, 0.1)})
+    """Initialize the classifier from images `x` `(N, 1, 32, 32)`, all digits about as likely."""
+    lsuv_init(model, x, {last_layer(model, "dense"): (0.0, 0.1)})
 
 
 def init_vae(model: VAE, x: Tensor) -> None:
     """Initialize a VAE from training images `x` `(N, 1, 32, 32)`.
 
     The means start with the prior's spread and the standard deviations at about a third of that, so
-    that the latent carries information from the first step on. From PyTorch's default
-    initialization the VAE learns, too, but more slowly in the first epochs. No image is warped at
-    first.
+    that the latent carries information from the first step on. No image is warped at first.
     """
-    encoder, decoder = model.encoder.layers, model.decoder
-    ones = torch.ones(encoder[-1].out_features // 2)
-    mean, deviation = torch.cat([0 * ones, -ones]), torch.cat([ones, 0.1 * ones])
-    h = lsuv_init(encoder, x, {encoder[-1]: (mean, deviation)})
-    features = lsuv_init(decoder.features, reparameterize(*h.chunk(2, dim=1)), {})
-    lsuv_init(decoder.image, features, {decoder.image[-3]: (torch.logit(x.mean()), 0.5)})
-    for parameter in decoder.displacement.parameters():
-        nn.init.zeros_(parameter)
+    latent, size = last_layer(model, "encoder"), model.encoder.posterior(x[:1])[0].shape[1]
+    # The last outputs are x_log_std, those before them, if they are of the same layer, x_mean.
+    is_std = torch.arange(len(latent.weight)) >= len(latent.weight) - size
+    targets = {
+        latent: (torch.where(is_std, -1.0, 0.0), torch.where(is_std, 0.1, 1.0)),
+        last_layer(model, "decoder.image"): (torch.logit(x.mean()).item(), 0.5),
+        last_layer(model, "decoder.displacement"): (0.0, 0.0),
+    }
+    lsuv_init(model, x, targets)

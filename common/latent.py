@@ -1,18 +1,20 @@
 """Neighbors in a latent space, the grid over it and the prior (latents `(N, 2)`, labels `(N,)`)."""
 
 import math
-from collections.abc import Callable, Sequence
-
-from common.dataset import Dataset
-from common.metrics import accuracies, confusion_matrix, predict
-from models import VAE
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.dataset import Dataset
+from common.metrics import accuracies, confusion_matrix, predict
+from models import VAE
+
 GRID_STEPS = 15
+# The radii around 0 within which these shares of the samples of N(0, I) lie.
+PRIOR_RADII = {share: math.sqrt(-2 * math.log(1 - share)) for share in (0.5, 0.9, 0.99)}
 
 
 def neighbors(h_reference: Tensor, h: Tensor | None, count: int) -> Tensor:
@@ -24,8 +26,8 @@ def neighbors(h_reference: Tensor, h: Tensor | None, count: int) -> Tensor:
 
     search = NearestNeighbors(n_neighbors=count).fit(h_reference.cpu().numpy())
     points = None if h is None else h.cpu().numpy()
-    found = search.kneighbors(points, return_distance=False)
-    return torch.from_numpy(found).to(h_reference.device)
+    found = torch.from_numpy(search.kneighbors(points, return_distance=False))
+    return found.to(h_reference.device)
 
 
 def nearest_label(h_train: Tensor, labels_train: Tensor, h: Tensor) -> Tensor:
@@ -34,10 +36,7 @@ def nearest_label(h_train: Tensor, labels_train: Tensor, h: Tensor) -> Tensor:
 
 
 def separation(h: Tensor, labels: Tensor, count: int = 10) -> Tensor:
-    """Return per digit the mean share of a point's nearest neighbors with its label, `(10,)`.
-
-    The point is not one of its `count` neighbors.
-    """
+    """Return per digit the mean share of a point's nearest neighbors with its label, `(10,)`."""
     same = (labels[neighbors(h, None, count)] == labels[:, None]).float().mean(dim=1)
     return torch.stack([same[labels == digit].mean() for digit in range(10)])
 
@@ -47,15 +46,13 @@ def describe_latent_space(
 ) -> dict[str, float | list]:
     """Exercise 7c: measure an autoencoder or a VAE and its latent space.
 
-    Return the number of `parameters`; the `mse` of the images decoded from `encode`; `knn_accuracy`
-    and `knn_accuracy_per_digit` of the nearest training image, in percent; `mean`, `covariance`,
-    `min` and `max` of the latents that `sample` gives for the test images: those of the aggregate
-    posterior, which the prior N(0, I) compares with 0 and I.
+    Return the number of `parameters`, the `mse` of the images decoded from `encode`, the accuracies
+    of the nearest training image in percent, and `mean`, `covariance`, `min` and `max` of the
+    latents that `sample` gives for the test images: those of the aggregate posterior.
     """
-    x_test, labels_test = data.x_clean_test, data.labels_test
+    x_test, labels_train, labels_test = data.x_clean_test, data.labels_train, data.labels_test
     h_train, h = predict(model.encode, data.x_clean_train), predict(model.encode, x_test)
-    predicted = nearest_label(h_train, data.labels_train, h)
-    found = accuracies(confusion_matrix(labels_test, predicted))
+    found = accuracies(confusion_matrix(labels_test, nearest_label(h_train, labels_train, h)))
     torch.manual_seed(0)
     h_sample = predict(sample, x_test)
     return {
@@ -70,10 +67,7 @@ def describe_latent_space(
 
 
 def posterior_moments(vae: VAE, x: Tensor) -> dict[str, list[float]]:
-    """Return `mean` and `second_moment` of each latent unit over images `x` and their samples.
-
-    These are moments of the aggregate posterior; those of the prior N(0, I) are 0 and 1.
-    """
+    """Return `mean` and `second_moment` of the aggregate posterior; the prior's are 0 and 1."""
     x_mean, x_std = predict(vae.encode, x), predict(lambda x: vae.encoder.posterior(x)[1].exp(), x)
     second_moment = (x_mean**2 + x_std**2).mean(dim=0)
     return {"mean": x_mean.mean(dim=0).tolist(), "second_moment": second_moment.tolist()}
@@ -99,15 +93,12 @@ def count_per_cell(h: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def label_places(
-    h: Tensor, labels: Tensor, low: Sequence[float], high: Sequence[float], cells: int = 24
-) -> dict[int, tuple[float, float]]:
-    """Return for each digit the cell between `low` and `high` that most of its latents are in.
-
-    A digit whose latents are denser comes first; the others keep a distance from its place.
-    """
+    h: Tensor, labels: Tensor, low: list[float], high: list[float], cells: int = 24
+) -> dict[int, list[float]]:
+    """Return for each digit the cell that most of its latents are in, apart from other digits'."""
     limits = list(zip(low, high, strict=True))
     counts = {
-        digit: np.histogram2d(*h[labels == digit].T.numpy(), bins=cells, range=limits)[0]
+        digit: np.histogramdd(h[labels == digit].numpy(), cells, limits)[0]
         for digit in labels.unique().tolist()
     }
     every, places = sum(counts.values()), {}
@@ -119,13 +110,7 @@ def label_places(
         for row, column in places.values():
             free &= np.hypot(rows - row, columns - column) > 2
         places[digit] = divmod(int(np.where(free, scores[digit], -1).argmax()), cells)
-    size = [(end - start) / cells for start, end in limits]
+    low, size = np.array(low), np.subtract(high, low) / cells
     return {
-        digit: tuple(start + (i + 0.5) * s for i, start, s in zip(place, low, size, strict=True))
-        for digit, place in places.items()
+        digit: (low + (np.array(place) + 0.5) * size).tolist() for digit, place in places.items()
     }
-
-
-def prior_radii() -> dict[float, float]:
-    """Return the radii around 0 within which 50, 90 and 99 % of the samples of N(0, I) lie."""
-    return {share: math.sqrt(-2 * math.log(1 - share)) for share in (0.5, 0.9, 0.99)}

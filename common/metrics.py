@@ -1,29 +1,24 @@
 """Errors of images `(N, 1, 32, 32)` in [0, 1], denoising and classification (labels `(N,)`)."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from common.dataset import Dataset
 from common.script import fixed, format_table
 from MAP_template import map_estimate
 from models import VAE
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from tqdm import tqdm
-
-BATCH_SIZE = 500
 CONFIDENT = 0.9  # the probability above which the classifier counts as confident
-# For `map_estimate` from the encoder's mean; compared: nearer to the converged loss than 50 steps
-# with the default momentum.
-FEW_STEPS = {"iterations": 40, "lr": 0.3, "betas": (0.7, 0.9)}
 
 
 @torch.no_grad()
 def predict(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return `function(x)`, computed in batches and without gradients."""
-    return torch.cat([function(batch) for batch in x.split(BATCH_SIZE)])
+    return torch.cat([function(batch) for batch in x.split(500)])
 
 
 def psnr(x: Tensor, reference: Tensor) -> float:
@@ -47,6 +42,13 @@ def accuracies(confusion: Tensor) -> dict[str, float | list[float | None]]:
     }
 
 
+def accuracy_table(parts: dict[str, dict]) -> str:
+    """Return a table of the `accuracies` of parts of the data, by digit and of all."""
+    columns = [fixed([*part["accuracy_per_digit"], part["accuracy"]]) for part in parts.values()]
+    rows = list(zip((*range(10), "all"), *columns, strict=True))
+    return format_table(("digit, correct (%)", *parts), rows)
+
+
 def confident_digits(classifier: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return where the classifier's probability is above 0.9, bool `(N,)`, and its digits."""
     probability, digit = predict(classifier, images).softmax(dim=1).max(dim=1)
@@ -54,48 +56,45 @@ def confident_digits(classifier: nn.Module, images: Tensor) -> tuple[Tensor, Ten
 
 
 def image_metrics(
-    images: Mapping[str, Tensor], x_clean: Tensor, labels: Tensor, classifier: nn.Module
+    images: dict[str, Tensor], x_clean: Tensor, labels: Tensor, classifier: nn.Module
 ) -> dict[str, dict[str, float]]:
-    """Compare images with the clean ones; the keys of `images` say how they were made.
+    """Return the `mse` and `psnr` in dB of images, by their names, from the clean ones.
 
-    Return for each key `mse`, `psnr` in dB, and `right_digit`, the percentage that exercise 4's
-    classifier reads correctly.
+    The `right_digit` is the percentage of them that exercise 4's classifier reads correctly.
     """
-    found = {}
-    for name, x in images.items():
-        right = predict(classifier, x).argmax(dim=1) == labels
-        found[name] = {
+    return {
+        name: {
             "mse": F.mse_loss(x, x_clean).item(),
             "psnr": psnr(x, x_clean),
-            "right_digit": 100 * right.float().mean().item(),
+            "right_digit": 100
+            * (predict(classifier, x).argmax(dim=1) == labels).float().mean().item(),
         }
-    return found
+        for name, x in images.items()
+    }
 
 
 def bottleneck_metrics(
     model: nn.Module, data: Dataset, classifier: nn.Module
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Exercises 6 and 8a: measure noisy images before and after an autoencoder or a VAE.
+    """Exercises 6 and 8a: return the `image_metrics` of the ten examples and of all test images.
 
-    Return for the ten examples and for all test images, `example` and `test`, the `image_metrics`
-    of the `noisy` images, of those after the `bottleneck`, and of `clean input` after it.
+    The images are the noisy ones, those after the bottleneck of a model, and clean ones after it.
     """
-
-    def measure(x_noisy: Tensor, x_clean: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
+    found = {}
+    for part in ("example", "test"):
+        x_noisy, x_clean, labels = (
+            getattr(data, f"{name}_{part}") for name in ("x_noisy", "x_clean", "labels")
+        )
         images = {
             "noisy": x_noisy,
             "bottleneck": predict(model.reconstruct, x_noisy),
             "clean input": predict(model.reconstruct, x_clean),
         }
-        return image_metrics(images, x_clean, labels, classifier)
-
-    return {
-        "example": measure(data.x_noisy_example, data.x_clean_example, data.labels_example),
-        "test": measure(data.x_noisy_test, data.x_clean_test, data.labels_test),
-    }
+        found[part] = image_metrics(images, x_clean, labels, classifier)
+    return found
 
 
-def image_metrics_table(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def image_metrics_table(parts: dict[str, dict[str, dict[str, float]]]) -> str:
     """Return a table of `image_metrics` by the part of the data and by how the images were made."""
     rows = [
         (part, name, f"{row['mse']:.5f}", *fixed((row["psnr"], row["right_digit"])))
@@ -105,17 +104,10 @@ def image_metrics_table(parts: Mapping[str, Mapping[str, Mapping[str, float]]]) 
     return format_table(("images", "shown", "MSE", "PSNR (dB)", "right digit (%)"), rows)
 
 
-def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Exercise 8b: compute the MAP estimates of images, from the encoder's means on.
-
-    Return `x_estimate`, `(N, 1, 32, 32)` as `x_noisy`, and the losses `(iterations, N)`.
-    """
-    x_estimates, losses = [], []
-    for x in tqdm(x_noisy.split(BATCH_SIZE), "MAP", leave=False, delay=2, disable=None):
+def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> Tensor:
+    """Exercise 8b: return the MAP estimates of images `(N, 1, 32, 32)`, as many and as large."""
+    x_estimates = []
+    for x in x_noisy.split(500):
         z_init = predict(vae.encode, x)
-        _, x_estimate, loss = map_estimate(
-            vae.decode, x, z_init.shape[1], beta, z_init, **FEW_STEPS
-        )
-        x_estimates.append(x_estimate)
-        losses.append(loss)
-    return torch.cat(x_estimates), torch.cat(losses, dim=1)
+        x_estimates.append(map_estimate(vae.decode, x, z_init.shape[1], beta, z_init)[1])
+    return torch.cat(x_estimates)

@@ -1,14 +1,8 @@
 """Figures, one function per kind."""
 
-import io
 import math
-from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-
-from common.latent import grid_points, label_places, prior_radii
-from common.metrics import psnr
-from common.script import write_file, write_json
-from common.training import History
 
 import matplotlib
 import numpy as np
@@ -21,6 +15,11 @@ from matplotlib.patches import Circle, ConnectionPatch, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
+from common.latent import PRIOR_RADII, grid_points, label_places
+from common.metrics import psnr
+from common.script import short, write_file, write_json
+from common.training import History
+
 PAGE_WIDTH, NARROW, HALF = 16 / 2.54, 12 / 2.54, 7.8 / 2.54  # inches, at which it is included
 COLORS = matplotlib.color_sequences["petroff10"]  # ten that color-blind readers tell apart
 # Of the digits 0 to 9. Those that overlap in a latent space, 3, 5 and 8 or 4, 7 and 9, differ in
@@ -30,8 +29,9 @@ DIGIT_COLORS = (
     *("#14b3ab", "#094d3c", "#523000", "#064bac", "#0e7a3f"),
 )
 Names = tuple[str, str]  # of the two axes
-HALO = [patheffects.withStroke(linewidth=2, foreground="w")]
-LATENT_UNITS: Names = ("latent unit $h_1$", "latent unit $h_2$")
+HALO = patheffects.withStroke(linewidth=2, foreground="w")
+NAME = {"ha": "center", "va": "center", "path_effects": [HALO]}  # of what is at a place
+LATENT_UNITS = ("latent unit $h_1$", "latent unit $h_2$")
 VAE_TERMS = {"loss": "loss", "mse": "mean squared error", "kl": "KL divergence (nats)"}
 
 matplotlib.use("Agg")  # opens no window
@@ -54,45 +54,35 @@ def save_figure(figure: Figure, path: Path) -> None:
     figure.draw_without_rendering()  # the layout of fixed aspects settles at the second time
     # Without a date in it, the same figure is the same file.
     for format, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-        content = io.BytesIO()
-        figure.savefig(content, format=format, metadata=metadata)
-        write_file(path.with_suffix(f".{format}"), content.getvalue())
+        save = partial(figure.savefig, format=format, metadata=metadata)
+        write_file(path.with_suffix(f".{format}"), save)
     plt.close(figure)
 
 
 def write_results(
-    folder: Path, figures: Mapping[str, Figure], numbers: Mapping[str, Mapping], *tables: str
+    out: Path, figures: dict[str, Figure], numbers: dict[str, dict], *tables: str
 ) -> None:
-    """Write figures and numbers to `folder`, each by its name; then print the tables and paths."""
-    for name, figure in figures.items():
-        save_figure(figure, folder / name)
-    for name, content in numbers.items():
-        write_json(folder / f"{name}.json", content)
+    """Write figures and numbers to `out/figures`, by their names; print the tables and paths."""
     print(*tables, sep="\n\n", end="\n\n")
-    for name in (
-        *(f"{name}.png and .pdf" for name in figures),
-        *(f"{name}.json" for name in numbers),
-    ):
-        print(f"wrote {folder / name}")
+    for name, figure in figures.items():
+        save_figure(figure, out / "figures" / name)
+        print(short(f"wrote {out / 'figures' / name}.png and .pdf"))
+    for name, content in numbers.items():
+        write_json(out / "figures" / f"{name}.json", content)
+        print(short(f"wrote {out / 'figures' / name}.json"))
 
 
-def image_rows(rows: Mapping[str, Tensor], reference: Tensor | None = None) -> Figure:
-    """Plot rows of images `(N, 1, 32, 32)` below each other, each row with its name.
+def image_rows(rows: dict[str, Tensor], reference: Tensor | None = None) -> Figure:
+    """Plot rows of images `(N, 1, 32, 32)`, each with its name, and below each image its PSNR.
 
-    With a `reference` `(N, 1, 32, 32)`, write below each image its PSNR in dB, unless it equals the
-    reference.
+    The PSNR is that to a `reference` `(N, 1, 32, 32)`, if there is one and it is another image.
     """
     columns = len(next(iter(rows.values())))
-    caption = 0 if reference is None else 0.08
+    caption, h_pad = (0, 0.02) if reference is None else (0.08, 0.05)
     size = (PAGE_WIDTH, (PAGE_WIDTH / (columns + 1) + caption) * len(rows))
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
-    figure.get_layout_engine().set(
-        w_pad=0.01,
-        h_pad=0.02 if reference is None else 0.05,
-        wspace=0,
-        hspace=0,
-        rect=(0.01, 0, 0.99, 1),
-    )
+    pads = {"w_pad": 0.01, "h_pad": h_pad, "wspace": 0, "hspace": 0}
+    figure.get_layout_engine().set(**pads, rect=(0.01, 0, 0.99, 1))
     for row_axes, (name, images) in zip(axes, rows.items(), strict=True):
         for column, (ax, image) in enumerate(zip(row_axes, images, strict=True)):
             ax.imshow(image[0].cpu().numpy(), cmap="gray", vmin=0, vmax=1)
@@ -114,44 +104,30 @@ def logarithmic(ax: Axes) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
 
 
-def loss_curves(
-    history: History, terms: Mapping[str, str], committed: History | None = None
-) -> Figure:
-    """Plot the training and test loss of a history, as `training.train` records it, by epochs.
+def loss_curves(history: History, terms: dict[str, str]) -> Figure:
+    """Plot the training and test loss of a history by epochs, each of the `terms` with its label.
 
-    An epoch's training loss is the mean over its batches and is drawn at the middle of the epoch,
-    the test loss at its end. That before the first epoch, which is many times as large, is left
-    out. Each of the `terms` has a panel with its label; the axes are logarithmic where all values
-    are positive. The test loss of another history, `committed`, is drawn in gray.
+    An epoch's training loss, the mean over its batches, is drawn at the middle of the epoch, the
+    test loss at its end, but for the one before the first epoch, which is many times as large.
     """
     size = (PAGE_WIDTH, 2) if len(terms) > 1 else (HALF, 2.2)
     figure, [panels] = plt.subplots(1, len(terms), figsize=size, squeeze=False)
     for ax, (term, name) in zip(panels, terms.items(), strict=True):
-        train, test = history["train"][term], history["test"][term][1:]
+        train, test = ([epoch[term] for epoch in history[part]] for part in ("train", "test"))
         style = {"marker": "o" if len(train) < 10 else "", "markersize": 4}
         ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLORS[0], label="training", **style)
-        ax.plot(np.arange(len(test)) + 1, test, "--", color=COLORS[1], label="test", **style)
-        if committed:
-            other = committed["test"][term][1:]
-            label, style = "test, committed model", {"color": "0.6", "zorder": 1}
-            ax.plot(np.arange(len(other)) + 1, other, label=label, **style)
-        ax.set(xlabel="epoch", ylabel=name)
-        ax.set_xlim(left=0)
+        ax.plot(np.arange(len(test))[1:], test[1:], "--", color=COLORS[1], label="test", **style)
+        ax.set(xlabel="epoch", ylabel=name, xlim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         if min(min(line.get_ydata()) for line in ax.lines) > 0:
             logarithmic(ax)
         ax.grid(alpha=0.25)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=1 + len(terms))
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
-def latent_scatter(
-    ax: Axes,
-    h: Tensor,
-    labels: Tensor,
-    units: Names = LATENT_UNITS,
-) -> None:
-    """Plot latents `(N, 2)` colored by label; `digit_legend` adds the legend."""
+def latent_scatter(ax: Axes, h: Tensor, labels: Tensor, units: Names = LATENT_UNITS) -> None:
+    """Plot latents `(N, 2)` colored by label, with the legend below all panels."""
     h, labels = h.cpu(), labels.cpu()
 
     # In an order in which no digit covers the others.
@@ -160,31 +136,27 @@ def latent_scatter(
     style = {"s": min(12, 20_000 / len(h)), "linewidths": 0, "alpha": 0.6}
     ax.scatter(*h[order].T.numpy(), c=colors, rasterized=True, **style)
 
-    for digit, color in enumerate(DIGIT_COLORS):
-        ax.scatter([], [], s=25, color=color, label=str(digit))
     ax.set(xlabel=units[0], ylabel=units[1])
+    if not ax.figure.legends:
+        for digit, color in enumerate(DIGIT_COLORS):
+            ax.scatter([], [], s=25, color=color, label=str(digit))
+        style = {"ncols": 10, "handletextpad": 0, "columnspacing": 0.8, "handlelength": 1.2}
+        ax.figure.legend(loc="outside lower center", **style)
 
 
 def enlarge(ax: Axes, h: Tensor, labels: Tensor) -> None:
-    """Show most of the latents `h` `(N, 2)`, with each digit written where it is densest.
-
-    The view extends from a little below the 2.5 % to the 97.5 % quantile of each axis.
-    """
+    """Show latents `(N, 2)` from the 2.5 to the 97.5 % quantile, each digit's name where it is."""
     low, high = h.quantile(torch.tensor([0.025, 0.975]), dim=0)
     low, high = (low - (high - low) / 20).tolist(), high.tolist()  # room for points on an axis
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     for digit, place in label_places(h, labels, low, high).items():
-        name = ax.text(*place, str(digit), weight="bold", ha="center", va="center")
-        name.set_path_effects(HALO)
+        ax.text(*place, str(digit), weight="bold", **NAME)
 
 
 def latent_figure(
     h: Tensor, labels: Tensor, units: Names = LATENT_UNITS, prior: bool = False
 ) -> Figure:
-    """Exercises 2 and 7b: plot latents `(N, 2)` colored by label; once more, enlarged.
-
-    With `prior`, also draw circles of `prior_radii`.
-    """
+    """Exercises 2 and 7b: plot latents `(N, 2)` twice, once enlarged, and the `PRIOR_RADII`."""
     h, labels = h.cpu(), labels.cpu()
     figure, (whole, enlarged) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.1))
     latent_scatter(whole, h, labels, units)
@@ -193,25 +165,20 @@ def latent_figure(
     (x0, x1), (y0, y1) = enlarged.get_xlim(), enlarged.get_ylim()
     whole.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, linewidth=0.8))
     for y, end in ((y0, 0), (y1, 1)):  # from the rectangle to the view of it
-        ends = {"xyA": (x1, y), "xyB": (0, end)}
-        line = ConnectionPatch(
-            **ends, coordsA=whole.transData, coordsB=enlarged.transAxes, linewidth=0.6, color="0.5"
-        )
-        figure.add_artist(line)
+        places = ((x1, y), (0, end), whole.transData, enlarged.transAxes)
+        figure.add_artist(ConnectionPatch(*places, linewidth=0.6, color="0.5"))
     enlarged.yaxis.tick_right()
     enlarged.yaxis.set_label_position("right")
     enlarged.spines[["left", "right"]].set_visible(True)
     if prior:
         whole.set_aspect("equal", adjustable="datalim")
-        for share, radius in prior_radii().items():
+        for share, radius in PRIOR_RADII.items():
             whole.add_patch(Circle((0, 0), radius, fill=False, linewidth=0.8, linestyle="--"))
-            name = whole.text(0, radius, f"{100 * share:g} %", size=7, ha="center", va="center")
-            name.set_path_effects(HALO)
-    digit_legend(figure)
+            whole.text(0, radius, f"{100 * share:g} %", size=7, **NAME)
     return figure
 
 
-def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
+def moved_figure(latents: dict[str, Tensor], labels: Tensor) -> Figure:
     """Exercise 6: plot latents `(N, 2)` of the same images side by side, in one view."""
     size = (PAGE_WIDTH, 2.35)
     figure, panels = plt.subplots(1, len(latents), figsize=size, sharex=True, sharey=True)
@@ -220,15 +187,13 @@ def moved_figure(latents: Mapping[str, Tensor], labels: Tensor) -> Figure:
         ax.set_title(name, size=9)
         ax.label_outer()
     enlarge(panels[0], next(iter(latents.values())).cpu(), labels.cpu())
-    digit_legend(figure)
     return figure
 
 
-def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
-    """Exercise 8b: plot the loss of MAP estimates against iterations, both axes logarithmic.
+def map_loss_figure(runs: dict[str, Tensor]) -> Figure:
+    """Exercise 8b: plot the losses `(iterations, N)` of the MAP estimates of one or two runs.
 
-    Each of two runs, by its name, has the loss of each image at each iteration, `(iterations, N)`;
-    it is drawn thin, and the mean over the images thick.
+    The loss of each image is drawn thin and their mean thick, on logarithmic axes.
     """
     figure, ax = plt.subplots(figsize=(HALF, 2.7))
     for (name, losses), color, style in zip(runs.items(), COLORS, ("-", "--"), strict=False):
@@ -236,8 +201,8 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
         ax.plot(iteration, losses.cpu(), style, color=color, linewidth=0.5, alpha=0.5)
         ax.plot(iteration, losses.mean(dim=1).cpu(), style, color=color, linewidth=2, label=name)
     ax.plot([], [], color="0.5", linewidth=0.5, label="thin: each example; thick: their mean")
-    ax.set(xlabel="iteration", ylabel="MAP loss per image")
-    ax.set(xscale="log", xlim=(1, len(losses)))
+    labels = {"xlabel": "iteration", "ylabel": "MAP loss per image"}
+    ax.set(**labels, xscale="log", xlim=(1, len(losses)))
     ax.xaxis.set_major_formatter("{x:g}")
     logarithmic(ax)
     ax.grid(alpha=0.25)
@@ -245,27 +210,13 @@ def map_loss_figure(runs: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def digit_legend(figure: Figure) -> None:
-    """Add the legend of `latent_scatter` below the axes."""
-    handles, names = figure.axes[-1].get_legend_handles_labels()
-    style = {"ncols": 10, "handletextpad": 0, "columnspacing": 0.8, "handlelength": 1.2}
-    figure.legend(handles, names, loc="outside lower center", **style)
-
-
-def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: float) -> Figure:
+def accuracy_bars(accuracies: dict[str, list[float | None]], chance: float) -> Figure:
     """Plot one group of bars per digit, in percent, and the level of chance."""
     figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 2.6))
     width = 0.8 / len(accuracies)
     for bar, (name, values) in enumerate(accuracies.items()):
-        place = np.arange(10) + width * (bar + 0.5) - 0.4
-        ax.bar(
-            place,
-            [value or 0 for value in values],
-            width,
-            color=COLORS[bar],
-            edgecolor="white",
-            label=name,
-        )
+        place, heights = np.arange(10) + width * (bar + 0.5) - 0.4, np.array(values, dtype=float)
+        ax.bar(place, heights, width, color=COLORS[bar], edgecolor="white", label=name)
     ax.axhline(chance, color="black", linestyle="--", linewidth=1, label="chance")
     ax.set(xlabel="digit", ylabel="correct (%)", xticks=range(10), ylim=(0, 100))
     figure.legend(loc="outside upper center", ncols=3)
@@ -273,10 +224,7 @@ def accuracy_bars(accuracies: Mapping[str, Sequence[float | None]], chance: floa
 
 
 def confusion_figure(confusion: Tensor) -> Figure:
-    """Plot a confusion matrix `(10, 10)`: counts of images, shaded by the share of their row.
-
-    A share of 10 % or more is written below its count.
-    """
+    """Plot the counts of a confusion matrix `(10, 10)`, and their share of the row from 10 % on."""
     confusion = confusion.cpu()
     figure, ax = plt.subplots(figsize=(NARROW, 3.6))
     share = 100 * confusion / confusion.sum(dim=1, keepdim=True).clamp_min(1)
@@ -292,12 +240,16 @@ def confusion_figure(confusion: Tensor) -> Figure:
 
 
 def grid_figure(
-    images: Tensor, a: Tensor, b: Tensor, h: Tensor, labels: Tensor, units: Names = LATENT_UNITS
+    images: Tensor,
+    a: Tensor,
+    b: Tensor,
+    h: Tensor,
+    labels: Tensor,
+    units: Names = LATENT_UNITS,
 ) -> Figure:
-    """Exercises 5 and 7d: plot images decoded from a grid and, on the same axes, the latents.
+    """Exercises 5 and 7d: plot images decoded from a grid and, on the same axes, latents `(N, 2)`.
 
-    The images `(len(b) * len(a), 1, 32, 32)` are decoded from `grid_points(a, b)`, and each is
-    centered there; the axes end where the images do. The latents `h` are `(N, 2)`.
+    The images `(len(b) * len(a), 1, 32, 32)` are centered at the `grid_points(a, b)`.
     """
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(NARROW, 6.2), height_ratios=(5, 2), sharex="all", sharey="all"
@@ -314,7 +266,6 @@ def grid_figure(
     extent = [x.item() for x in (a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b)]
     top.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
     top.set(xlim=extent[:2], ylim=extent[2:], ylabel=units[1])
-    digit_legend(figure)
     return figure
 
 

@@ -8,54 +8,39 @@ are inserted when the report is built.
 
 import argparse
 import ast
+import inspect
 import json
 import re
 import textwrap
 from collections.abc import Sequence
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
+
+import pypandoc
+import typst
+from jinja2 import Environment, StrictUndefined
 
 from common.script import PROJECT, ScriptError, fixed, format_table, run_script, write_file
 from common.training import RECIPES
 
-import pypandoc
-import typst
-from jinja2 import Environment, StrictUndefined, TemplateError
-
 TEMPLATE = PROJECT / "report" / "template.md"
-STYLE = PROJECT / "report" / "report.typ"
-
-
-def existing(path: Path) -> Path:
-    """Return `path`; raise a ScriptError if it does not exist."""
-    if not path.exists():
-        raise ScriptError(f"{path} does not exist; run make figures, make studies or make train")
-    return path
 
 
 def code(file: str, name: str, part: str = "") -> str:
     """Return the source of the function or class `name` of `file`, below a comment that names it.
 
     The docstring is left out; with `part`, all but the paragraph whose comment begins with it.
-
-    Raises:
-        ScriptError: there is no such source.
     """
-    lines = (PROJECT / file).read_text(encoding="utf-8").splitlines()
-    node: ast.AST = ast.parse("\n".join(lines))
-    try:
-        for step in name.split("."):
-            (node,) = (n for n in ast.iter_child_nodes(node) if getattr(n, "name", "") == step)
-        skipped = range(0)
-        if ast.get_docstring(node) is not None:
-            skipped = range(node.body[0].lineno, node.body[0].end_lineno + 1)
-        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-        chosen = (n for n in range(first, node.end_lineno + 1) if n not in skipped)
-        text = textwrap.dedent("\n".join(lines[n - 1] for n in chosen)).replace("\n\n\n", "\n\n")
-        if part:
-            paragraphs = [textwrap.dedent(paragraph) for paragraph in text.split("\n\n")]
-            (text,) = (p for p in paragraphs if p.startswith(f"# {part}"))
-    except ValueError as error:
-        raise ScriptError(f"{TEMPLATE} quotes {name} {part} of {file}: not found once") from error
+    thing = attrgetter(name)(import_module(file.removesuffix(".py").replace("/", ".")))
+    lines = textwrap.dedent(inspect.getsource(thing)).splitlines()
+    node = ast.parse("\n".join(lines)).body[0]
+    if ast.get_docstring(node) is not None:
+        del lines[node.body[0].lineno - 1 : node.body[0].end_lineno]
+    text = "\n".join(lines).replace("\n\n\n", "\n\n")
+    if part:
+        paragraphs = map(textwrap.dedent, text.split("\n\n"))
+        (text,) = (p for p in paragraphs if p.startswith(f"# {part}"))
     return f"```python\n# {file}: {name}\n{text}\n```"
 
 
@@ -64,13 +49,12 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
 
     `for_pdf` gives Pandoc's Markdown, in which figures are Typst's.
 
-    Raises:
-        ScriptError: a figure, a number or a piece of code is missing.
+    Raise a ScriptError if the template refers to a figure or a table that it does not show.
     """
     labels: dict[str, str] = {}  # of figures, tables and equations, by their names
 
     def numbers(name: str) -> dict:
-        return json.loads(existing(root / f"{name}.json").read_text(encoding="utf-8"))
+        return json.loads((root / f"{name}.json").read_text(encoding="utf-8"))
 
     def label(kind: str, name: str) -> str:
         number = 1 + sum(text.startswith(kind) for text in labels.values())
@@ -81,8 +65,6 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
     ) -> str:
         names = [names] if isinstance(names, str) else names
         files = [f"{name}.{'pdf' if for_pdf else 'png'}" for name in names]
-        for file in files:
-            existing(root / file)
         text = f"{label('Figure', names[0])}. {caption}"
         if not for_pdf:
             return " ".join(f"![{alt}]({file})" for file in files) + f"\n\n*{text}*"
@@ -114,12 +96,9 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
         "fixed": fixed,
         "recipes": RECIPES,
     }
-    try:
-        compiled = environment.from_string(template)
-        compiled.render()  # numbers the figures, which the text may mention before they come
-        text = re.sub(r"\n{3,}", "\n\n", compiled.render()) + "\n"
-    except (TemplateError, ValueError) as error:
-        raise ScriptError(f"{TEMPLATE}: {error}; run make figures and make studies") from error
+    compiled = environment.from_string(template)
+    compiled.render()  # numbers the figures, which the text may mention before they come
+    text = re.sub(r"\n{3,}", "\n\n", compiled.render()) + "\n"
     if "Figure ?" in text:
         raise ScriptError(f"{TEMPLATE} refers to what it does not show")
     return re.sub(r"(?<=\d)\s(?=(%|dB\b|nats\b))", "\u00a0", text)  # no line ends between them
@@ -142,9 +121,10 @@ def write_pdf(markdown: str, path: Path, title: dict[str, str]) -> None:
         ["--shift-heading-level-by=-1", "--columns=1000"],
     )
     body = body.replace("align: (auto,", "align: (left,")  # the first column of a table
-    source = (STYLE.read_text(encoding="utf-8") + body).encode()
+    source = (TEMPLATE.with_name("report.typ").read_text(encoding="utf-8") + body).encode()
     inputs = {key: value for key, value in title.items() if value}
-    write_file(path, typst.compile(source, root=path.parent, sys_inputs=inputs, timestamp=0))
+    pdf = typst.compile(source, root=path.parent, sys_inputs=inputs, timestamp=0)
+    write_file(path, lambda file: file.write_bytes(pdf))
 
 
 def main() -> None:
@@ -154,9 +134,10 @@ def main() -> None:
     for option in ("name", "number", "date"):
         parser.add_argument(f"--{option}", default="", help="on the title page of the PDF")
     title, template = vars(parser.parse_args()), TEMPLATE.read_text(encoding="utf-8")
-    write_file(PROJECT / "REPORT.md", build(template, PROJECT).encode())
+    text = build(template, PROJECT)
+    write_file(PROJECT / "REPORT.md", lambda file: file.write_text(text, encoding="utf-8"))
     write_pdf(build(template, PROJECT, for_pdf=True), PROJECT / "REPORT.pdf", title)
-    print(f"wrote {PROJECT / 'REPORT.md'} and {PROJECT / 'REPORT.pdf'}")
+    print("wrote REPORT.md and REPORT.pdf")
 
 
 if __name__ == "__main__":

@@ -10,21 +10,21 @@ It works offline.
 import base64
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-
-from common.dataset import Dataset, load_data
-from common.latent import label_places
-from common.metrics import predict, psnr
-from common.plotting import DIGIT_COLORS
-from common.pretrained import load_or_train
-from common.script import PROJECT, make_parser, read_options, run_script, write_file
-from MAP_template import map_estimate, map_loss
-from models import VAE, Autoencoder, Classifier
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+
+from common.dataset import Dataset, load_data
+from common.latent import label_places
+from common.metrics import predict, psnr
+from common.plotting import DIGIT_COLORS
+from common.pretrained import load_model
+from common.script import PROJECT, make_parser, read_options, run_script, short, write_file
+from MAP_template import map_estimate, map_loss
+from models import VAE, Autoencoder, Classifier
 
 TEMPLATE = PROJECT / "report" / "explorer.html"
 NEAREST_OF = 500  # test images
@@ -60,18 +60,17 @@ def export_network(shape: Sequence[int], *parts: Iterable[nn.Module]) -> dict:
     """
     described, parameters = [], []
     for part in parts:
-        layers = []
+        described.append([])
         for layer in part:
             settings = {name: value for name, value in vars(layer).items() if name in SETTINGS}
             sizes = [p.numel() for p in layer.parameters()]
-            layers.append({"kind": type(layer).__name__, "sizes": sizes, **settings})
+            described[-1].append({"kind": type(layer).__name__, "sizes": sizes, **settings})
             parameters += [p.contiguous() for p in layer.parameters()]
-        described.append(layers)
     return {"shape": shape, "parts": described, "weights": halves(parameters)}
 
 
 def export_networks(
-    autoencoder: Autoencoder, classifier: Classifier, vaes: Mapping[str, VAE]
+    autoencoder: Autoencoder, classifier: Classifier, vaes: dict[str, VAE]
 ) -> dict[str, dict]:
     """Return the networks of the page by their names."""
     image = (1, 32, 32)
@@ -99,19 +98,15 @@ def export_plane(model: nn.Module, data: Dataset) -> dict:
 def export_denoising(vae: VAE, data: Dataset) -> dict:
     """Return the ten examples with the MAP estimate, its loss and PSNR along the iterations."""
     x_noisy, x_clean, beta = data.x_noisy_example, data.x_clean_example, data.noise**2
-    images = []
-
-    def decode(z: Tensor) -> Tensor:
-        x = vae.decode(z)
-        images.append(x.detach())
-        return x
-
-    z_init = predict(vae.encode, x_noisy)
-    z_estimate, x_estimate, losses = map_estimate(decode, x_noisy, z_init.shape[1], beta, z_init)
-    assert len(images) == len(losses) + 1, "map_estimate decodes once per iteration and at the end"
+    z_init, images = vae.encode(x_noisy), []  # one image per iteration, and x_estimate
+    hook = vae.decoder.register_forward_hook(lambda *call: images.append(call[2].detach()))
+    z_estimate, x_estimate, losses = map_estimate(
+        vae.decode, x_noisy, z_init.shape[1], beta, z_init
+    )
+    hook.remove()
     losses = torch.cat([losses, map_loss(x_noisy, x_estimate, z_estimate, beta)[None]])
     steps = np.unique(np.geomspace(1, len(losses), FRAMES).round().astype(int)) - 1
-    estimates = torch.stack(images)[steps]  # the last is x_estimate
+    estimates = torch.stack(images)[steps]
     return {
         "labels": data.labels_example.tolist(),
         "beta": beta,
@@ -131,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     data = load_data(options)
     names = ("autoencoder", "classifier", "vae2", "vae16")
     autoencoder, classifier, vae2, vae16 = (
-        load_or_train(name, data, *options.folders)[0] for name in names
+        load_model(name, options.out, dataset=data.name) for name in names
     )
     content = {
         "colors": DIGIT_COLORS,
@@ -144,11 +139,12 @@ def main(argv: list[str] | None = None) -> None:
         },
         "denoising": export_denoising(vae16, data),
     }
-    template = TEMPLATE.read_text(encoding="utf-8")
-    page = template.replace("{{ content }}", json.dumps(content, separators=(",", ":")))
-    path = options.figures_dir / "explorer.html"
-    write_file(path, page.encode())
-    print(f"wrote {path}, {len(page) / 2**20:.1f} MiB; open it in a browser")
+    page = TEMPLATE.read_text(encoding="utf-8").replace(
+        "{{ content }}", json.dumps(content, separators=(",", ":"))
+    )
+    path = options.out / "figures" / "explorer.html"
+    write_file(path, lambda file: file.write_text(page, encoding="utf-8"))
+    print(short(f"wrote {path}, {len(page) / 2**20:.1f} MiB; open it in a browser"))
 
 
 if __name__ == "__main__":

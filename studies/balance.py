@@ -14,19 +14,17 @@ eigenvalues of their covariance. Writes balance.json beside this file. About 2.5
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+
+import torch
+from torch import Tensor
 
 from common.dataset import Dataset
 from common.metrics import confident_digits, predict
 from common.pretrained import load_model
-from common.script import fixed, print_table, read_options, run_script
+from common.script import fixed, format_table, read_options, run_script
 from common.training import RECIPES, fit
-from models import vae_loss
 from studies import validate
 from studies.study import make_parser, run_all, save_results, validation_split
-
-import torch
-from torch import Tensor
 
 NAMES, PIXELS = ("vae2", "vae16"), (1024, 200, 100, 50, 25)
 CANDIDATES = (200, 100, 50)
@@ -42,8 +40,8 @@ def effective_dimension(residual: Tensor) -> float:
 def measure(data: Dataset, name: str, pixels: int) -> dict:
     """Train a VAE with one N and measure it on the validation images."""
     split = validation_split(data)
-    recipe = replace(RECIPES[name], loss=partial(vae_loss, pixels=pixels))
-    vae, x = fit(recipe, split).model, split.x_clean_test
+    recipe = replace(RECIPES[name], pixels=pixels)
+    vae, x = fit(recipe, split)[0], split.x_clean_test
     residual = (predict(vae.reconstruct, x) - x).flatten(1)
     x_log_std = predict(lambda x: vae.encoder.posterior(x)[1], x)
     torch.manual_seed(0)
@@ -107,7 +105,7 @@ def main() -> None:
     runs = run_all(measure, options, [(name, pixels) for name in NAMES for pixels in PIXELS])
     header = ("network", "N", "MSE", "KL (nats)", "means up to", "second moments", "deviation")
     others = ("draws (%)", "digits (%)", "1-NN (%)", "bottleneck (dB)", "MAP (dB)")
-    print_table((*header, *others, "participation"), rows(runs))
+    print(format_table((*header, *others, "participation"), rows(runs)), end="\n\n")
     print(f"N of the recipes: {choose(runs)}")
     save_results(__file__, runs)
 

@@ -5,7 +5,7 @@
 trains it by its recipe with 2 to 32 filters in every convolution. Sixteen filters would be too few
 if 32 were much better on the test images, and too many if 8 were as good. With 16 filters it
 measures three seeds with and without augmentation, the committed models and those in
-checkpoints/seed-1 and checkpoints/seed-2, which it trains where they are not, and trains one on the
+runs/seed-1 and runs/seed-2, which it trains where they are not, and trains one on the
 first 1,000 training images, where the same capacity would overfit. Writes capacity.json
 and capacity.png beside this file. About 20 minutes on two cores.
 """
@@ -13,17 +13,17 @@ and capacity.png beside this file. About 20 minutes on two cores.
 from collections.abc import Sequence
 from unittest import mock
 
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
 import models
 from common.dataset import Dataset
 from common.metrics import predict
 from common.plotting import COLORS, HALF, logarithmic
 from common.pretrained import load_or_train
-from common.script import fixed, print_table, read_options, run_script
+from common.script import fixed, format_table, read_options, run_script
 from common.training import RECIPES, evaluate, fit
 from studies.study import first_images, make_parser, run_all, save_results, seed_folder
-
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 FILTERS = (2, 4, 8, 16, 32)
 SEEDS = (0, 1, 2)
@@ -45,7 +45,7 @@ def measure(data: Dataset, filters: int, recipe: str, images: int, seed: int) ->
         model, _ = load_or_train(recipe, data, seed_folder(seed), seed=seed)
     else:
         with mock.patch.object(models, "FILTERS", filters):
-            model = fit(RECIPES[recipe], data, seed).model
+            model = fit(RECIPES[recipe], data, seed)[0]
     found = dict(zip(NAMES, (filters, recipe, images, seed), strict=True))
     found["parameters"] = sum(p.numel() for p in model.parameters())
     for part, x, labels in (
@@ -81,7 +81,7 @@ def main() -> None:
     options = read_options(make_parser(__doc__), None)
     runs = run_all(measure, options, SETTINGS)
     rows = [(*(run[n] for n in NAMES), *fixed([run[n] for n in RESULTS], 4)) for run in runs]
-    print_table((*NAMES, *RESULTS), rows)
+    print(format_table((*NAMES, *RESULTS), rows), end="\n\n")
     save_results(__file__, runs, filters_figure(runs))
 
 

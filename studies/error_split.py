@@ -19,13 +19,6 @@ import math
 from collections.abc import Sequence
 from itertools import product
 
-from common.dataset import Dataset
-from common.metrics import predict, psnr
-from common.plotting import COLORS, PAGE_WIDTH
-from common.pretrained import load_model
-from common.script import print_table, read_options, run_script
-from studies.study import make_parser, run_all, save_results, solve
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -33,6 +26,13 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from skimage.restoration import denoise_nl_means
 from torch import Tensor, nn
+
+from common.dataset import Dataset
+from common.metrics import predict, psnr
+from common.plotting import COLORS, PAGE_WIDTH
+from common.pretrained import load_model
+from common.script import format_table, read_options, run_script
+from studies.study import make_parser, run_all, save_results, solve
 
 NOISE_LEVELS = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5)
 IMAGES, CHOSEN_ON, LATENT_SIZE = 1000, 100, 16
@@ -131,7 +131,7 @@ def main() -> None:
     levels = run_all(measure, options, [(noise,) for noise in NOISE_LEVELS])
     for part in ("psnr", "errors"):
         rows = [(level["noise"], *(f"{v:.4g}" for v in level[part].values())) for level in levels]
-        print_table((part, *levels[0][part]), rows)
+        print(format_table((part, *levels[0][part]), rows), end="\n\n")
     save_results(__file__, {"images": IMAGES, "levels": levels}, levels_figure(levels))
 
 

@@ -19,23 +19,23 @@ import json
 from dataclasses import replace
 from itertools import product
 
-from common.dataset import Dataset, load_mnist
-from common.metrics import bottleneck_metrics, confident_digits, image_metrics, predict, psnr
-from common.pretrained import load_model, load_or_train
-from common.script import FIGURES_DIR, read_options, run_script
-from common.training import RECIPES, fit
-from models import PIXELS, Autoencoder, Classifier
-from studies.study import make_parser, run_all, save_results, seed_folder, solve, validation_split
-
 import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from common.dataset import Dataset, load_mnist
+from common.metrics import bottleneck_metrics, confident_digits, image_metrics, predict, psnr
+from common.pretrained import load_model, load_or_train
+from common.script import PROJECT, read_options, run_script
+from common.training import RECIPES, fit
+from models import PIXELS, Autoencoder, Classifier
+from studies.study import make_parser, run_all, save_results, seed_folder, solve, validation_split
+
 AVERAGES, IMAGES, DRAWS, OF_TRAINING, SEEDS = 5000, 1000, 16, 5000, (0, 1, 2)
 
 
-def width_first() -> Autoencoder:
+def width_first(_: None) -> Autoencoder:
     """Return an autoencoder whose decoder mirrors the encoder: it doubles the width alone first."""
     model = Autoencoder()
     layers = model.decoder.layers
@@ -46,7 +46,7 @@ def width_first() -> Autoencoder:
 def train_variant(data: Dataset, name: str, seed: int) -> dict[str, float]:
     """Return the error of an autoencoder on validation images, and the PSNR of noisy ones."""
     split, recipe = validation_split(data), replace(RECIPES["autoencoder"], **VARIANTS[name])
-    model, x = fit(recipe, split, seed).model, split.x_clean_test
+    model, x = fit(recipe, split, seed)[0], split.x_clean_test
     mse = F.mse_loss(predict(model.reconstruct, x), x).item()
     return {"mse": mse, "noisy": psnr(predict(model.reconstruct, split.x_noisy_test), x)}
 
@@ -60,7 +60,8 @@ VARIANTS = {
 
 def rank_correlation() -> float:
     """Exercise 2b: correlate confusions of the nearest neighbor with differences of mean images."""
-    ex2, ex3 = (json.loads((FIGURES_DIR / f"{name}.json").read_text()) for name in ("ex2", "ex3"))
+    paths = (PROJECT / "figures" / f"{name}.json" for name in ("ex2", "ex3"))
+    ex2, ex3 = (json.loads(path.read_text()) for path in paths)
     confusion = torch.tensor(ex3["all"]["confusion"])
     differences = torch.tensor(ex2["mean_squared_difference_of_mean_images"])
     pairs = torch.triu_indices(10, 10, offset=1).unbind()

@@ -19,8 +19,8 @@ from itertools import islice
 from common.dataset import Dataset
 from common.initialization import init_autoencoder
 from common.metrics import predict
-from common.script import print_table, read_options, run_script
-from common.training import RECIPES, TrainState, train
+from common.script import format_table, read_options, run_script
+from common.training import RECIPES, train
 from studies.study import make_parser, run_all, save_results, validation_split
 
 EPOCHS = 2  # of those of the recipe
@@ -38,10 +38,9 @@ def measure(data: Dataset, name: str, seed: int) -> dict:
     """Train for `EPOCHS` and measure on the validation images."""
     data = validation_split(data)
     recipe = replace(RECIPES["autoencoder"], init=INITIALIZATIONS[name])
-    state = TrainState(recipe, data.x_clean_train, seed)
-    list(islice(train(state, data), EPOCHS))
-    h = predict(state.model.encode, data.x_clean_test)
-    r = predict(state.model.decode, h)
+    *_, (model, snapshot) = islice(train(recipe, data, seed), EPOCHS)
+    h = predict(model.encode, data.x_clean_test)
+    r = predict(model.decode, h)
     variance, clipped = h.var(dim=0), (h == 0).float().mean(dim=0)
     active = (variance > 0.01 * variance.max().clamp_min(1e-12)) & (clipped < 0.5)
     return {
@@ -49,7 +48,7 @@ def measure(data: Dataset, name: str, seed: int) -> dict:
         "seed": seed,
         "active": active.sum().item(),
         "black": (r.max() < 0.1).item(),
-        "mse": state.history["test"]["loss"][-1],
+        "mse": snapshot["history"]["test"][-1]["loss"],
     }
 
 
@@ -65,7 +64,7 @@ def main() -> None:
         middle, most = statistics.median(errors), max(errors)
         rows.append((name, len(found), len(good), f"{middle:.4f}", f"{most:.4f}"))
     header = ("initialization", "seeds", "both units active", "median MSE of these", "largest")
-    print_table(header, rows)
+    print(format_table(header, rows), end="\n\n")
     save_results(__file__, results)
 
 

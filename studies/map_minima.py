@@ -3,12 +3,12 @@
     python -m studies.map_minima
 
 denoises validation images, the last 10,000 training images, with a vae16 that its recipe trains on
-the others where checkpoints/validation does not hold it. Each run of Adam takes as many steps as
+the others where runs/validation does not hold it. Each run of Adam takes as many steps as
 it needs: they are doubled until twice as many lower the loss of no image by more than 0.05.
 
 - The start: from the encoder's mean, from zero and from a random latent. Two runs end in the same
   minimum if their latents are closer than 0.1; of the others it is counted how many have a lower
-  and a higher loss. One more run takes the few steps of `denoise` from the encoder's mean.
+  and a higher loss. One more run takes the default steps of `map_estimate`.
 - The weight beta: nine multiples of the noise variance s2 at three noise levels, from the encoder's
   mean. Another one that is much better would refute beta = s2.
 
@@ -18,21 +18,21 @@ Writes map_minima.json and map_minima.png beside this file. About three hours on
 from collections.abc import Sequence
 from itertools import product
 
-from common.dataset import NOISE, Dataset, load_mnist
-from common.metrics import FEW_STEPS, predict, psnr
-from common.plotting import COLORS, HALF
-from common.pretrained import load_model, load_or_train
-from common.script import CHECKPOINT_DIR, fixed, print_table, read_options, run_script
-from MAP_template import map_estimate, map_loss
-from models import VAE
-from studies.study import TOLERANCE, make_parser, run_all, save_results, solve, validation_split
-
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-FOLDER = CHECKPOINT_DIR / "validation"
+from common.dataset import NOISE, Dataset, load_mnist
+from common.metrics import predict, psnr
+from common.plotting import COLORS, HALF
+from common.pretrained import load_model, load_or_train
+from common.script import PROJECT, fixed, format_table, read_options, run_script
+from MAP_template import map_estimate, map_loss
+from models import VAE
+from studies.study import TOLERANCE, make_parser, run_all, save_results, solve, validation_split
+
+FOLDER = PROJECT / "runs" / "validation"
 IMAGES, IMAGES_OF_WEIGHTS = 1000, 200
 SAME = 0.1  # distance of two latents
 FEW = "encoder, few steps"
@@ -54,9 +54,9 @@ def from_start(data: Dataset, start: str) -> dict:
     vae, x, x_noisy = load_images(data, IMAGES, NOISE)
     beta, z_init = NOISE**2, predict(vae.encode, x_noisy)
     if start == FEW:
-        z, *_ = map_estimate(vae.decode, x_noisy, z_init.shape[1], beta, z_init, **FEW_STEPS)
+        z, _, steps = map_estimate(vae.decode, x_noisy, z_init.shape[1], beta, z_init)
         losses = map_loss(x_noisy, predict(vae.decode, z), z, beta)
-        found = {"z": z, "losses": losses, "steps": FEW_STEPS["iterations"], "unconverged": None}
+        found = {"z": z, "losses": losses, "steps": len(steps), "unconverged": None}
     else:
         random = torch.randn(z_init.shape, generator=torch.Generator().manual_seed(0)).to(x.device)
         starts = {"encoder": z_init, "zero": torch.zeros_like(z_init), "random": random}
@@ -122,13 +122,13 @@ def main() -> None:
     names = ("start", "steps", "unconverged", "same", "lower", "higher")
     others = ("loss", "psnr", "psnr_of_others", "psnr_of_encoder")
     rows = [(*(r[n] for n in names), *fixed([r[n] for n in others])) for r in starts]
-    print_table((*names, *others), rows)
+    print(format_table((*names, *others), rows), end="\n\n")
     weights = run_all(with_weight, options, product(NOISE_LEVELS, FACTORS))
     rows = [
         (f"{s:g}", *fixed([run["psnr"] for run in weights if run["noise"] == s]))
         for s in NOISE_LEVELS
     ]
-    print_table(("noise", *(f"{factor:.2g} s2" for factor in FACTORS)), rows)
+    print(format_table(("noise", *(f"{factor:.2g} s2" for factor in FACTORS)), rows), end="\n\n")
     print("not converged:", sum(run["unconverged"] > 0 for run in weights))
     save_results(__file__, {"starts": starts, "weights": weights}, weights_figure(weights))
 

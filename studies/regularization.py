@@ -21,16 +21,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 
-from common.dataset import Dataset, load_mnist
-from common.latent import GRID_STEPS, count_per_cell, grid_points, latent_grid, nearest_label
-from common.metrics import confident_digits, predict
-from common.plotting import PAGE_WIDTH, digit_legend, latent_scatter, tile
-from common.pretrained import load_model, load_or_train
-from common.script import fixed, print_table, read_options, run_script
-from common.training import RECIPES, fit
-from models import PIXELS, VAE, Terms, kl_divergence
-from studies.study import make_parser, run_all, save_results, seed_folder
-
 import torch
 import torch.nn.functional as F
 from matplotlib import pyplot as plt
@@ -38,6 +28,16 @@ from matplotlib.figure import Figure
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Normal
+
+from common.dataset import Dataset, load_mnist
+from common.latent import GRID_STEPS, count_per_cell, grid_points, latent_grid, nearest_label
+from common.metrics import confident_digits, predict
+from common.plotting import PAGE_WIDTH, latent_scatter, tile
+from common.pretrained import load_model, load_or_train
+from common.script import fixed, format_table, read_options, run_script
+from common.training import RECIPES, fit
+from models import PIXELS, VAE, Terms, kl_divergence
+from studies.study import make_parser, run_all, save_results, seed_folder
 
 DRAWS, COMPONENTS, SEEDS = 5000, 10, (0, 1, 2)
 ORIGINS = ("training images", "mixture", "N(0, I)", "grid")  # of latents
@@ -54,7 +54,8 @@ def deterministic_loss(model: VAE, x: Tensor, labels: Tensor) -> Terms:
 def train_network(data: Dataset, name: str, seed: int) -> nn.Module:
     """Return the control, or one of the project's models, trained where it is not yet."""
     if name == CONTROL:
-        return fit(replace(RECIPES["vae2"], loss=deterministic_loss), data, seed).model.cpu()
+        recipe = replace(RECIPES["vae2"], loss=deterministic_loss, pixels=None)
+        return fit(recipe, data, seed)[0].cpu()
     return load_or_train(MODELS[name], data, seed_folder(seed), seed=seed)[0].cpu()
 
 
@@ -122,7 +123,6 @@ def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
         latent_scatter(bottom, h, data.labels_test, units=("first unit", ""))
         bottom.set_box_aspect(1)
     axes[1, 0].set_ylabel("second unit")
-    digit_legend(figure)
     return figure
 
 
@@ -143,9 +143,14 @@ def main() -> None:
             rarest = [min(run[origin]["share_per_digit"]) for run in runs]
             percent = [100 * statistics.mean(shares) for shares in (confident, rarest)]
             rows.append((name, f"{error:.4f}", f"{knn:.1f}", origin, *fixed(percent, 1)))
-    print_table(("model", "MSE", "1-NN (%)", "latents from", "confident (%)", "rarest (%)"), rows)
+    print(
+        format_table(
+            ("model", "MSE", "1-NN (%)", "latents from", "confident (%)", "rarest (%)"), rows
+        ),
+        end="\n\n",
+    )
     rows = [(seed, *fixed(p.values(), 2)) for seed, p in zip(SEEDS, parts, strict=True)]
-    print_table(("KL of the VAE (nats)", *parts[0]), rows)
+    print(format_table(("KL of the VAE (nats)", *parts[0]), rows), end="\n\n")
     figure = spaces_figure({name: same[0] for name, same in models.items()}, data)
     save_results(__file__, {"draws": DRAWS, "models": results, "kl": parts}, figure)
 

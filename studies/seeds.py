@@ -3,25 +3,25 @@
     python -m studies.seeds
 
 trains the autoencoder, the classifier and both VAEs by their recipes with seeds 1 and 2 where
-checkpoints/seed-1 and checkpoints/seed-2 do not hold them, measures them and the committed models,
-whose seed is 0, on all test images, and writes seeds.json beside this file. The classifier that
-reads denoised and decoded images is the committed one. The models can also be trained beforehand,
-for instance by `python ex7_vae.py --seed 1`: two at a time, on one thread each, they take an hour
+runs/seed-1 and runs/seed-2 do not hold them, measures them and the committed models, whose seed is
+0, on all test images, and writes seeds.json beside this file. The classifier that reads denoised
+and decoded images is the committed one. The models can also be trained beforehand, for instance by
+`python ex7_vae.py --seed 1 --out runs/seed-1`: two at a time, on one thread each, they take an hour
 and a half on two cores.
 """
 
 import statistics
 
+import torch.nn.functional as F
+
 from common.dataset import Dataset
 from common.latent import nearest_label, posterior_moments
 from common.metrics import denoise, image_metrics, predict
 from common.pretrained import load_model, load_or_train
-from common.script import fixed, print_table, read_options, run_script
+from common.script import fixed, format_table, read_options, run_script
 from common.training import evaluate
 from models import vae_loss
 from studies.study import make_parser, run_all, save_results, seed_folder
-
-import torch.nn.functional as F
 
 SEEDS, NAMES = (0, 1, 2), ("autoencoder", "classifier", "vae2", "vae16")
 DIGITS = {"mse": 5, "dB": 2, "%": 2, "nats": 2}
@@ -45,7 +45,7 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
     found["classifier, accuracy, %"] = 100 * right.float().mean().item()
     images = {
         "bottleneck": predict(models["vae16"].reconstruct, data.x_noisy_test),
-        "MAP": denoise(models["vae16"], data.x_noisy_test, data.noise**2)[0],
+        "MAP": denoise(models["vae16"], data.x_noisy_test, data.noise**2),
     }
     for name, metrics in image_metrics(images, x, labels, classifier).items():
         found[f"vae16, {name}, dB"] = metrics["psnr"]
@@ -72,7 +72,7 @@ def main() -> None:
     options = read_options(make_parser(__doc__), None)
     results = run_all(measure, options, [(seed,) for seed in SEEDS])
     header = ("result", "mean", *(f"seed {seed}" for seed in SEEDS))
-    print_table(header, summarize(results))
+    print(format_table(header, summarize(results)), end="\n\n")
     save_results(__file__, results)
 
 

@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from common.dataset import Dataset, download, load_mnist
-from common.metrics import predict
-from common.plotting import save_figure
-from common.script import CHECKPOINT_DIR, DATA_DIR, write_json
-from MAP_template import map_estimate, map_loss
-from models import VAE
-
 import torch
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from common.dataset import Dataset, download, load_mnist
+from common.metrics import predict
+from common.plotting import save_figure
+from common.script import DATA_DIR, PROJECT, write_json
+from MAP_template import map_estimate, map_loss
+from models import VAE
 
 VALIDATION = 10_000  # of the training images
 FIRST_STEPS, MOST_STEPS, TOLERANCE = 50, 3200, 0.05  # of `solve`
@@ -29,7 +29,8 @@ def make_parser(description: str) -> ArgumentParser:
     parser = ArgumentParser(description=description.splitlines()[0], usage="%(prog)s [options]")
     add = parser.add_argument
     add("--data-dir", type=Path, default=DATA_DIR, help="folder of MNIST")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda, or cpu")
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    add("--device", choices=devices, default=devices[-1], help="default: a GPU if there is one")
     return parser
 
 
@@ -57,26 +58,22 @@ def on_one_thread(
 
 def seed_folder(seed: int) -> Path:
     """Return the folder of the models that were trained with a seed; the committed ones have 0."""
-    return CHECKPOINT_DIR / f"seed-{seed}" if seed else CHECKPOINT_DIR
+    return PROJECT / "runs" / f"seed-{seed}" if seed else PROJECT
 
 
 def first_images(data: Dataset, count: int) -> Dataset:
     """Return the data with the first `count` training images only."""
-
-    def read(name: str) -> Tensor:
-        return getattr(data, name)[: count if name.endswith("train") else None]
-
-    return replace(data, read=read)
+    train = {"x_clean_train": data.x_clean_train[:count], "labels_train": data.labels_train[:count]}
+    return replace(data, **train)
 
 
 def validation_split(data: Dataset) -> Dataset:
     """Return the training images alone, the last 10,000 of them in the place of the test images."""
-
-    def read(name: str) -> Tensor:
-        images = getattr(data, name.replace("test", "train"))
-        return images[:-VALIDATION] if name.endswith("train") else images[-VALIDATION:]
-
-    return replace(data, read=read)
+    test = {
+        "x_clean_test": data.x_clean_train[-VALIDATION:],
+        "labels_test": data.labels_train[-VALIDATION:],
+    }
+    return replace(first_images(data, len(data.x_clean_train) - VALIDATION), **test)
 
 
 def solve(vae: VAE, x_noisy: Tensor, z_init: Tensor, beta: float) -> dict:

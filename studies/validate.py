@@ -7,23 +7,23 @@ A hyperparameter chosen this way is chosen without the test images.
 
 from dataclasses import replace
 
+import torch.nn.functional as F
+from torch import nn
+
 from common.dataset import Dataset, load_mnist
 from common.latent import nearest_label, posterior_moments
 from common.metrics import denoise, predict, psnr
-from common.script import positive, read_options, run_script
+from common.script import number, read_options, run_script
 from common.training import RECIPES, evaluate, fit
 from models import VAE, Classifier, vae_loss
 from studies.study import make_parser, validation_split
 
-import torch.nn.functional as F
-from torch import nn
-
 DENOISED = 1000  # of the validation images, with noise
 
 
-def straight_vae() -> VAE:
-    """Return vae16 with a decoder that does not warp its images."""
-    model = VAE(16)
+def straight_vae(latent_size: int) -> VAE:
+    """Return a VAE with a decoder that does not warp its images."""
+    model = VAE(latent_size)
     decoder = model.decoder
     decoder.forward = lambda z: decoder.image(decoder.features(z))
     return model
@@ -45,7 +45,7 @@ def measure(model: nn.Module, split: Dataset) -> dict[str, float]:
     }
     if isinstance(model, VAE):
         moments = posterior_moments(model, x)
-        x_estimate, _losses = denoise(model, few_noisy, split.noise**2)
+        x_estimate = denoise(model, few_noisy, split.noise**2)
         found |= {
             "MAP": psnr(x_estimate, few),
             "kl": evaluate(model, vae_loss, x, labels)["kl"],
@@ -60,9 +60,9 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=positive(int, 1))
-    parser.add_argument("--batch-size", type=positive(int, 1))
-    parser.add_argument("--lr", type=positive(float))
+    parser.add_argument("--epochs", type=number(int, 1))
+    parser.add_argument("--batch-size", type=number(int, 1))
+    parser.add_argument("--lr", type=number(float))
     parser.add_argument("--weight-decay", type=float)
     parser.add_argument("--augment", type=float, metavar="STRENGTH", help="of random_affine")
     parser.add_argument("--straight", action="store_true", help="vae16 without displacement")
@@ -72,7 +72,7 @@ def main() -> None:
     if options.straight:
         changes["model"] = straight_vae
     split = validation_split(load_mnist(options.data_dir, device=options.device))
-    model = fit(replace(RECIPES[options.name], **changes), split, options.seed).model
+    model = fit(replace(RECIPES[options.name], **changes), split, options.seed)[0]
     print(", ".join(f"{name} {value:.5g}" for name, value in measure(model, split).items()))
 
 

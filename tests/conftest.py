@@ -1,17 +1,17 @@
 """What the tests share: MNIST, the small digits that need no download, and trained models."""
 
 import hashlib
-import json
 import os
+from dataclasses import replace
 from pathlib import Path
-
-from common.dataset import SHA256, Dataset, load_digits, load_mnist
-from common.pretrained import write_checkpoint
-from common.training import RECIPES
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from torch import nn
+
+from common.dataset import SHA256, Dataset, load_digits, load_mnist
+from common.pretrained import RECIPE_KEYS
+from common.training import RECIPES
 
 # command: the figures it writes
 SCRIPTS = {
@@ -29,18 +29,6 @@ SCRIPTS = {
     "ex8_map_denoise": ["ex8_loss", "ex8_denoising", "ex8_map_loss"],
 }
 torch.set_num_threads(1)
-settings.register_profile(
-    "repeatable",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-settings.load_profile("repeatable")
-
-
-def pytest_addoption(parser):
-    parser.addoption("--record", action="store_true", help="renew tests/record, then read its diff")
 
 
 def pytest_collection_modifyitems(items):
@@ -48,39 +36,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"mnist", "data_dir", "browser"} & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
-
-
-def flat(value, name=""):
-    """Return the values of a json file by their path in it."""
-    if isinstance(value, dict):
-        return {k: v for key, item in value.items() for k, v in flat(item, f"{name}/{key}").items()}
-    if isinstance(value, list):
-        return {k: v for i, item in enumerate(value) for k, v in flat(item, f"{name}/{i}").items()}
-    return {name: value}
-
-
-@pytest.fixture
-def differences_from_record(request):
-    """Return a function that compares a dictionary with the file of a name in tests/record."""
-
-    def compare(name, found, **tolerance):
-        path = Path(__file__).parent / "record" / f"{name}.json"
-        text = json.dumps(found, default=lambda number: number.item())
-        found = json.loads(text, parse_float=lambda number: float(f"{float(number):.4g}"))
-        if request.config.getoption("record"):
-            lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items()]
-            path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        expected = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        found, expected = flat(found, name), flat(expected, name)
-        differences = []
-        for place in {**expected, **found}:
-            value, recorded = (values.get(place, "nothing") for values in (found, expected))
-            close = isinstance(recorded, float)
-            if value != (pytest.approx(recorded, nan_ok=True, **tolerance) if close else recorded):
-                differences.append(f"{place}: {value} instead of {recorded}")
-        return differences
-
-    return compare
 
 
 @pytest.fixture(scope="session")
@@ -125,20 +80,23 @@ def offline(monkeypatch):
     monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
 
 
+def untrained(name: str, **sizes: float) -> tuple[nn.Module, dict]:
+    """Return an untrained model, and its checkpoint as if the digits had trained it."""
+    recipe = replace(RECIPES[name], **sizes)
+    model = recipe.model(recipe.latent_size)
+    recipe.init(model, load_digits(limit=96).x_clean_train)
+    epochs = [dict.fromkeys(("loss", "mse", "kl"), value) for value in (1.0, 0.5)]
+    settings = {key: getattr(recipe, key) for key in RECIPE_KEYS}
+    settings |= {"dataset": "digits", "training_images": 64, "limit": 64, "seed": 0}
+    history = {"train": epochs, "test": epochs}
+    return model, {"settings": settings, "model": model.state_dict(), "history": history}
+
+
 @pytest.fixture
-def checkpoints(tmp_path, few_digits) -> Path:
-    """A folder with a checkpoint of every model for `--dataset digits --limit 64`, untrained."""
+def out(tmp_path) -> Path:
+    """A folder with a checkpoint of every model for the digits, untrained."""
     torch.manual_seed(0)
-    for name, recipe in RECIPES.items():
-        model = recipe.model()
-        recipe.init(model, few_digits.x_clean_train)
-        terms = {term: [1.0, 0.5] for term in ("loss", "mse", "kl")}
-        checkpoint = {
-            "name": name,
-            "architecture": repr(model),
-            "model": model.state_dict(),
-            "history": {"train": terms, "test": terms},
-            "settings": {"dataset": "digits", "torch": str(torch.__version__)},
-        }
-        write_checkpoint(tmp_path / "checkpoints/digits/limit-64" / f"{name}.pt", checkpoint)
-    return tmp_path / "checkpoints"
+    (tmp_path / "checkpoints").mkdir()
+    for name in RECIPES:
+        torch.save(untrained(name)[1], tmp_path / "checkpoints" / f"{name}.pt")
+    return tmp_path

@@ -7,13 +7,6 @@ import re
 import shutil
 from pathlib import Path
 
-from common.dataset import load_image
-from common.latent import neighbors
-from common.metrics import predict, psnr
-from common.pretrained import load_model
-from MAP_template import map_estimate, map_loss
-from report import explorer
-
 import numpy as np
 import pytest
 import torch
@@ -26,6 +19,13 @@ from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.support.ui import WebDriverWait
+
+from common.dataset import load_image
+from common.latent import neighbors
+from common.metrics import predict, psnr
+from common.pretrained import load_model
+from MAP_template import map_estimate, map_loss
+from report import explorer
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "figures" / "explorer.html"
@@ -83,32 +83,31 @@ def decoded(page):
     return page.find_element("id", "place").text, pixels(page, "decoded")
 
 
-def network(name, *, checkpoints=ROOT / "checkpoints"):
+def network(name):
     """Return a model with its weights rounded to half precision, as those of the page are."""
-    return load_model(name, checkpoints).half().float()
+    return load_model(name).half().float()
 
 
 @pytest.mark.slow
-def test_the_page_is_built_from_the_checkpoints(checkpoints, few_digits, tmp_path):
-    where = [f"--checkpoint-dir={checkpoints}", f"--figures-dir={tmp_path}"]
-    explorer.main(["--dataset=digits", "--limit=64", *where])
-    (path,) = tmp_path.rglob("explorer.html")
+def test_the_page_is_built_from_the_checkpoints(out, few_digits):
+    explorer.main(["--dataset=digits", f"--out={out}"])
+    (path,) = out.rglob("explorer.html")
     found = re.search(r'id="content">(.*?)</script>', path.read_text(encoding="utf-8"))
     content = json.loads(found[1])
     labels, x = few_digits.labels_test, few_digits.x_clean_test[: explorer.NEAREST_OF]
     assert list(base64.b64decode(content["labels"])) == labels.tolist()
     for name, model in (("autoencoder", "autoencoder"), ("vae", "vae2")):
         latents = np.frombuffer(base64.b64decode(content["planes"][name]["latents"]), "<f2")
-        h = predict(load_model(model, checkpoints / "digits/limit-64").encode, x)
+        h = predict(load_model(model, out).encode, x)
         assert latents[: h.numel()] == pytest.approx(h.flatten().tolist(), abs=1e-2, rel=1e-3)
-    vae, x_noisy = load_model("vae16", checkpoints / "digits/limit-64"), few_digits.x_noisy_example
+    vae, x_noisy = load_model("vae16", out), few_digits.x_noisy_example
     beta, z_init = few_digits.noise**2, predict(vae.encode, x_noisy)
     z, x_estimate, losses = map_estimate(vae.decode, x_noisy, 16, beta, z_init)
     losses = torch.cat([losses, map_loss(x_noisy, x_estimate, z, beta)[None]]).T
     denoising, x_clean = content["denoising"], few_digits.x_clean_example
     assert denoising["labels"] == few_digits.labels_example.tolist()
     steps = denoising["iterations"]
-    assert (steps[:3], steps[-1], denoising["beta"]) == ([0, 1, 2], 200, beta)
+    assert (steps[:3], steps[-1], denoising["beta"]) == ([0, 1, 2], 60, beta)
     torch.testing.assert_close(
         torch.tensor(denoising["losses"]), losses[:, steps], rtol=1e-3, atol=0.01
     )
@@ -354,7 +353,7 @@ def test_a_polite_live_region_says_the_position_and_the_digit(page):
 def test_the_estimate_opens_at_its_end_and_can_be_played(page):
     page.find_element("id", "tab-denoising").click()
     slider, iteration = (page.find_element("id", name) for name in ("frames", "iteration"))
-    assert iteration.text == "200"
+    assert iteration.text == "60"
     assert pixels(page, "estimate") != pixels(page, "bottleneck")
     end = float(page.find_element("id", "loss").text)
     slider.send_keys(Keys.HOME)
@@ -362,7 +361,7 @@ def test_the_estimate_opens_at_its_end_and_can_be_played(page):
     assert pixels(page, "estimate") == pixels(page, "bottleneck")
     assert float(page.find_element("id", "loss").text) > end
     page.find_element("id", "play").click()
-    WebDriverWait(page, 20).until(lambda _: iteration.text == "200")
+    WebDriverWait(page, 20).until(lambda _: iteration.text == "60")
     clean, curve = pixels(page, "clean"), pixels(page, "curve")
     page.find_elements("css selector", "#examples button")[3].click()
     assert pixels(page, "clean") != clean

@@ -2,19 +2,24 @@
 
 import math
 
-import MAP_template
-from MAP_template import linear_solution, map_estimate, map_loss
-from models import VAE
-
-import pytest
 import torch
 from torch import nn
+
+from MAP_template import map_estimate, map_loss
+from models import VAE
 
 
 def linear_problem(images=6, size=4, pixels=30):
     torch.manual_seed(0)
     decoder = nn.Linear(size, pixels)
     return decoder, torch.randn(images, pixels)
+
+
+def linear_solution(decoder, x_noisy, beta):
+    """Where the gradient is zero: (W^T W + beta I) z = W^T (x_noisy - b)."""
+    weight, bias = decoder.weight.detach(), decoder.bias.detach()
+    normal = weight.T @ weight + beta * torch.eye(weight.shape[1])
+    return torch.linalg.solve(normal, weight.T @ (x_noisy - bias).T).T
 
 
 def test_the_loss_is_a_sum_of_squares_over_pixels_and_latent():
@@ -35,17 +40,16 @@ def test_a_linear_decoder_gives_the_closed_form():
         assert (losses[-1] <= losses[0]).all()
 
 
-@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.7, 0.9)])
-def test_the_steps_are_those_of_adam_along_a_cosine_from_a_rate_of_a_fifth(betas):
+def test_the_steps_are_those_of_adam_along_a_cosine():
     decoder, x_noisy = linear_problem()
     z = torch.zeros(6, 4, requires_grad=True)
-    adam = torch.optim.Adam([z], betas=betas)
+    adam = torch.optim.Adam([z], betas=(0.7, 0.9))
     for step in range(5):
-        adam.param_groups[0]["lr"] = 0.2 * (1 + math.cos(math.pi * step / 5)) / 2
+        adam.param_groups[0]["lr"] = 0.4 * (1 + math.cos(math.pi * step / 5)) / 2
         adam.zero_grad()
         map_loss(x_noisy, decoder(z), z, 0.3).sum().backward()
         adam.step()
-    found, *_ = map_estimate(decoder, x_noisy, 4, 0.3, iterations=5, betas=betas)
+    found, *_ = map_estimate(decoder, x_noisy, 4, 0.3, iterations=5)
     torch.testing.assert_close(found, z.detach())
 
 
@@ -76,11 +80,3 @@ def test_the_decoder_and_the_start_stay_as_they_are():
         assert torch.equal(parameter, old)
     assert losses.shape == (5, 3)
     torch.testing.assert_close(losses[0], map_loss(x_noisy, decoder(z_init).detach(), z_init, 0.06))
-
-
-def test_the_demonstration_prints_the_closed_form_to_the_last_digit(capsys):
-    MAP_template.main()
-    start, estimate, exact = (
-        line.partition("z =")[2] for line in capsys.readouterr().out.splitlines()
-    )
-    assert start != estimate == exact

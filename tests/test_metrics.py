@@ -1,13 +1,14 @@
 """What the numbers in the json files mean, on examples that can be checked by hand."""
 
 import math
-
-from common.latent import neighbors, separation
-from common.metrics import confident_digits, psnr
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+
+from common.latent import neighbors, separation
+from common.metrics import confident_digits, denoise, psnr
 
 
 class Reader(nn.Module):
@@ -34,6 +35,18 @@ def test_confident_is_above_nine_tenths():
     confident, digit = confident_digits(Reader(), images)
     assert confident.tolist() == [False, True]
     assert digit.tolist() == [7, 7]
+
+
+def test_images_are_denoised_from_the_means_of_their_latents(monkeypatch):
+    def starts(decoder, x_noisy, latent_size, beta, z_init):
+        assert (decoder, latent_size, beta) == ("decode", 1024, 0.3)
+        assert torch.equal(z_init, 2 * x_noisy.flatten(1))
+        return None, x_noisy + 1, None
+
+    monkeypatch.setattr("common.metrics.map_estimate", starts)
+    vae = SimpleNamespace(encode=lambda x: 2 * x.flatten(1), decode="decode")
+    x_noisy = torch.rand(700, 1, 32, 32)
+    assert torch.equal(denoise(vae, x_noisy, 0.3), x_noisy + 1)
 
 
 def test_neighbors_are_the_nearest_and_separation_leaves_out_the_point_itself():

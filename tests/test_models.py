@@ -2,25 +2,92 @@
 
 import math
 
-from common.initialization import init_autoencoder
-from models import Autoencoder, Classifier, autoencoder_loss, classifier_loss
-
 import pytest
 import torch
 from torch import nn
 
+from common.initialization import init_autoencoder, init_classifier
+from common.script import ScriptError
+from common.training import RECIPES
+from models import Autoencoder, Classifier, Encoder, autoencoder_loss, classifier_loss
 
-@pytest.mark.parametrize("seed", range(20))
-def test_no_latent_unit_and_no_output_starts_dead(digits, seed):
-    torch.manual_seed(seed)
-    autoencoder = Autoencoder()
-    init_autoencoder(autoencoder, digits.x_clean_train[:256])
-    with torch.no_grad():
-        r, h = autoencoder(digits.x_clean_test)
-    variance = h.flatten(1).var(dim=0)
-    assert variance.min() > 0.01 * variance.max()
-    assert (h == 0).float().mean() < 0.1
-    assert r.mean().item() == pytest.approx(digits.x_clean_test.mean().item(), rel=0.2)
+
+def insert(network, place, *layers):
+    """Insert layers into the `layers` of a network."""
+    network.layers = nn.Sequential(*network.layers[:place], *layers, *network.layers[place:])
+
+
+def deeper(half, convolution):
+    def edit(model):
+        insert(getattr(model, half), 6, convolution(16, 16, 3, padding=1), nn.ReLU())
+
+    return edit
+
+
+EDITS = {
+    "none": lambda model: None,
+    "encoder with an identity": lambda model: insert(model.encoder, 15, nn.Identity()),
+    "decoder with an identity": lambda model: insert(model.decoder, 15, nn.Identity()),
+    "deeper encoder": deeper("encoder", nn.Conv2d),
+    "deeper decoder": deeper("decoder", nn.ConvTranspose2d),
+}
+
+
+@pytest.mark.parametrize(
+    ("edit", "filters"), [*((edit, 16) for edit in EDITS), ("none", 8), ("none", 32)]
+)
+def test_no_latent_unit_and_no_output_starts_dead_in_an_edited_autoencoder(
+    mnist, monkeypatch, edit, filters
+):
+    monkeypatch.setattr("models.FILTERS", filters)
+    x = mnist.x_clean_train[:1024]
+    for seed in range(4):
+        torch.manual_seed(seed)
+        autoencoder = Autoencoder()
+        EDITS[edit](autoencoder)
+        init_autoencoder(autoencoder, x)
+        with torch.no_grad():
+            r, h = autoencoder(x)
+        variance = h.flatten(1).var(dim=0)
+        assert variance.min() > 0.01 * variance.max()
+        assert (h == 0).float().mean() < 0.05
+        assert r.mean().item() == pytest.approx(x.mean().item(), abs=0.05)
+
+
+def test_the_classifier_is_made_of_an_edited_encoder(digits, monkeypatch):
+    class Edited(Encoder):
+        def __init__(self):
+            super().__init__()
+            insert(self, 15, nn.Identity())
+            insert(self, 12, nn.Conv2d(16, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 16, 1))
+
+    monkeypatch.setattr("models.Encoder", Edited)
+    classifier = Classifier()
+    assert isinstance(classifier.features[-1], nn.Conv2d)
+    init_classifier(classifier, digits.x_clean_train)
+    logits = classifier(digits.x_clean_train)
+    assert logits.shape == (len(logits), 10)
+    assert logits.std().item() == pytest.approx(0.1, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("autoencoder", "encoder"),
+        ("autoencoder", "decoder"),
+        ("vae2", "encoder"),
+        ("vae2", "image"),
+    ],
+)
+def test_an_initialization_that_does_not_find_its_layer_says_so(digits, name, part):
+    recipe = RECIPES[name]
+    model = recipe.model(2)
+    if part == "image":
+        model.decoder.pixels, model.decoder.image = model.decoder.image, None
+    else:
+        setattr(model, part, nn.Flatten())
+    with pytest.raises(ScriptError, match=rf"{part} has no layer .*initialization.py looks for"):
+        recipe.init(model, digits.x_clean_train[:9])
 
 
 def test_every_weight_of_the_autoencoder_learns_from_the_first_step(digits):

@@ -3,6 +3,10 @@
 import json
 import math
 
+import pytest
+import torch
+from matplotlib.patches import Circle
+
 from common.latent import grid_points, label_places, latent_grid
 from common.plotting import (
     grid_figure,
@@ -11,10 +15,6 @@ from common.plotting import (
     save_figure,
 )
 from common.script import write_json
-
-import pytest
-import torch
-from matplotlib.patches import Circle
 
 
 def test_the_images_of_a_grid_share_the_axes_of_the_latents_and_are_centered_there():
@@ -66,11 +66,12 @@ def test_a_digit_is_named_where_it_is_and_no_name_covers_another():
     assert places[2][1] > 0.8  # 100 of its latents, and none of another digit
     h, labels = torch.tensor([[0.1, 0.1]] * 110 + [[0.9, 0.9]]), torch.tensor([0] * 100 + [1] * 11)
     labels[-1] = 0
-    assert label_places(h, labels, (0, 0), (1, 1))[0][0] < 0.5, "0 is named at its single outlier"
+    place = label_places(h, labels, (0, 0), (1, 1))[0]
+    assert place == pytest.approx([2.5 / 24] * 2), "0 is named at its outlier, or beside its cell"
 
 
 def history(train, test):
-    return {"train": {"loss": train}, "test": {"loss": test}}
+    return {"train": [{"loss": x} for x in train], "test": [{"loss": x} for x in test]}
 
 
 def test_training_loss_stands_mid_epoch_and_test_loss_at_its_end():
@@ -79,6 +80,7 @@ def test_training_loss_stands_mid_epoch_and_test_loss_at_its_end():
     assert train.get_xdata().tolist() == [0.5, 1.5]
     assert test.get_xdata().tolist() == [1, 2]
     assert test.get_ydata().tolist() == [2.5, 1.5]
+    assert figure.axes[0].get_yscale() == "log"
     low, high = figure.axes[0].get_ylim()
     assert 1 < low < 1.5
     assert 3 < high < 4  # not the loss before the first epoch

@@ -1,11 +1,11 @@
 """The rules that exercises 1 and 4 set, held against every module and operation."""
 
-from models import Autoencoder, Classifier, Decoder, Encoder
-
 import pytest
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+
+from models import Autoencoder, Classifier, Decoder, Encoder
 
 
 def traced_steps(network: nn.Module, x: Tensor) -> list[tuple[nn.Module, torch.Size, torch.Size]]:

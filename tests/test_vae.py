@@ -1,14 +1,14 @@
 """Exercise 7: the sampling, the KL divergence and the balance of the loss."""
 
-import models
-from common.initialization import init_vae
-from common.latent import posterior_moments
-from models import VAE, reparameterize, vae_loss, warp
-
 import pytest
 import torch
 from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
+
+import models
+from common.initialization import init_vae
+from common.latent import posterior_moments
+from models import VAE, reparameterize, vae_loss, warp
 
 
 def distribution(rows=5, size=3):
@@ -140,13 +140,32 @@ def test_the_moments_are_those_of_samples(digits):
     )
 
 
-def test_every_weight_learns_from_the_first_step(digits):
+class TwoHeads(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.heads = nn.ModuleList([nn.Linear(1024, size), nn.Linear(1024, size)])
+
+    def forward(self, x):
+        return torch.cat([head(x) for head in self.heads], dim=1)
+
+
+@pytest.mark.parametrize("edit", ["none", "more layers", "two heads"])
+def test_every_weight_learns_from_the_first_step(digits, edit):
     torch.manual_seed(0)
     vae = VAE(2)
+    if edit == "more layers":
+        vae.encoder.layers.append(nn.Identity())
+        vae.encoder.layers.insert(5, nn.Conv2d(64, 64, 3, padding=1, bias=False))
+        vae.decoder.features.append(nn.Conv2d(64, 64, 3, padding=1))
+        vae.decoder.image.append(nn.Identity())
+    if edit == "two heads":
+        vae.encoder.layers[-1] = TwoHeads(2)
     init_vae(vae, digits.x_clean_train)
     with torch.no_grad():
         x_mean, x_log_std, _ = vae.encoder(digits.x_clean_train)
     torch.testing.assert_close(x_mean.std(dim=0), torch.ones(2), rtol=0.05, atol=0)
+    r = vae.reconstruct(digits.x_clean_train).mean().item()
+    assert r == pytest.approx(digits.x_clean_train.mean().item(), abs=0.05)
     assert x_log_std.mean().item() == pytest.approx(-1, abs=0.05)
     vae_loss(vae, digits.x_clean_train[:64], None)["loss"].backward()
     for name, parameter in vae.named_parameters():
