@@ -22,10 +22,10 @@ CODE = ("models.py", "common/training.py", "common/initialization.py")  # that a
 def load_model(
     name: str, out: str | Path = PROJECT, device: str = "cpu", dataset: str | None = None
 ) -> nn.Module:
-    """Return a trained model, a key of `RECIPES`, in eval mode and without gradients of parameters.
+    """Return the trained model `name` of `RECIPES` in eval mode; no parameter requires a gradient.
 
-    It is that of `out/checkpoints` or, where that holds none, the project's. Raise a ScriptError if
-    there is none, trained on the `dataset` "mnist" or "digits", or if it does not fit models.py.
+    It is that of `out/checkpoints` or, if that holds none, the project's. Raise a ScriptError if no
+    model was trained on `dataset`, "mnist" or "digits", or if it does not fit models.py.
     """
     if name not in RECIPES:
         raise ScriptError(f"there is no model {name!r}; the models are {', '.join(RECIPES)}")
