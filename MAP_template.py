@@ -33,8 +33,8 @@ def map_estimate(
         latent_size: number of latent units.
         beta: weight of the prior.
         z_init: start, `(N, latent_size)`; None starts at zero, the prior's mean.
-        iterations: number of Adam steps; from the encoder's mean, four times as many of them lower
-            the loss of 1 of 100 images by more than 0.05.
+        iterations: number of Adam steps; from the encoder's mean, four times as many lower the loss
+            of at most 1 in 100 images by more than 0.05.
         lr: learning rate of Adam; it falls to zero along a cosine.
 
     Returns:

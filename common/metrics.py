@@ -105,7 +105,7 @@ def image_metrics_table(parts: dict[str, dict[str, dict[str, float]]]) -> str:
 
 
 def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> Tensor:
-    """Exercise 8b: return the MAP estimates of images `(N, 1, 32, 32)`, as many and as large."""
+    """Exercise 8b: return MAP estimates of images `(N, 1, 32, 32)`, from the encoder's means."""
     x_estimates = []
     for x in x_noisy.split(500):
         z_init = predict(vae.encode, x)
