@@ -8,14 +8,15 @@ A hyperparameter chosen this way is chosen without the test images.
 from dataclasses import replace
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from common.dataset import Dataset, load_mnist
 from common.latent import nearest_label, posterior_moments
-from common.metrics import denoise, predict, psnr
+from common.metrics import denoise, image_metrics, predict, psnr
+from common.pretrained import load_model
 from common.script import number, read_options, run_script
 from common.training import RECIPES, evaluate, fit
-from models import VAE, Classifier, vae_loss
+from models import VAE, Autoencoder, Classifier, classifier_loss, vae_loss
 from studies.study import make_parser, validation_split
 
 DENOISED = 1000  # of the validation images, with noise
@@ -29,24 +30,38 @@ def straight_vae(latent_size: int) -> VAE:
     return model
 
 
+def count_dead_filters(model: Autoencoder, x: Tensor) -> int:
+    """Return how many of the encoder's 64 hidden filters no image of `x` activates."""
+    layers, ends = model.encoder.layers, (3, 6, 9, 12)  # after the poolings
+    largest = [predict(lambda x, n=n: layers[:n](x).amax(dim=(2, 3)), x).amax(dim=0) for n in ends]
+    return sum((values == 0).sum().item() for values in largest)
+
+
 def measure(model: nn.Module, split: Dataset) -> dict[str, float]:
     """Return how good a model is on the test images of `split`."""
     x, labels = split.x_clean_test, split.labels_test
     if isinstance(model, Classifier):
         right = predict(model, x).argmax(dim=1) == labels
-        return {"accuracy": 100 * right.float().mean().item()}
+        accuracy = 100 * right.float().mean().item()
+        return {"accuracy": accuracy, **evaluate(model, classifier_loss, x, labels)}
     h, h_train = predict(model.encode, x), predict(model.encode, split.x_clean_train)
     right = nearest_label(h_train, split.labels_train, h) == labels
-    few, few_noisy = x[:DENOISED], split.x_noisy_test[:DENOISED]
     found = {
         "mse": F.mse_loss(predict(model.decode, h), x).item(),
         "knn_accuracy": 100 * right.float().mean().item(),
-        "bottleneck": psnr(predict(model.reconstruct, few_noisy), few),
     }
+    if isinstance(model, Autoencoder):
+        images = {"output": predict(model.reconstruct, split.x_noisy_test)}
+        classifier = load_model("classifier").to(x.device)
+        output = image_metrics(images, x, labels, classifier)["output"]
+        found |= {"bottleneck": output["psnr"], "bottleneck_read": output["right_digit"]}
+        found["dead_filters"] = count_dead_filters(model, x)
     if isinstance(model, VAE):
         moments = posterior_moments(model, x)
+        few, few_noisy = x[:DENOISED], split.x_noisy_test[:DENOISED]
         x_estimate = denoise(model, few_noisy, split.noise**2)
         found |= {
+            "bottleneck": psnr(predict(model.reconstruct, few_noisy), few),
             "MAP": psnr(x_estimate, few),
             "kl": evaluate(model, vae_loss, x, labels)["kl"],
             "largest_mean": max(map(abs, moments["mean"])),
