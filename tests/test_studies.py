@@ -15,6 +15,7 @@ from torch import nn
 
 import models
 from common.dataset import NOISE
+from common.initialization import init_autoencoder
 from common.script import fixed
 from studies import (
     balance,
@@ -25,6 +26,7 @@ from studies import (
     regularization,
     seeds,
     study,
+    validate,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -233,3 +235,14 @@ def test_the_readmes_quote_the_seeds():
         values = [result[name] for result in found]
         mean, low, high = fixed([statistics.mean(values), min(values), max(values)], digits)
         assert f"| {mean} ({low} to {high}) " in readme, name
+
+
+def test_a_filter_that_no_image_activates_is_dead(digits):
+    torch.manual_seed(0)
+    autoencoder, x = models.Autoencoder(), digits.x_clean_train
+    init_autoencoder(autoencoder, x)
+    before = validate.count_dead_filters(autoencoder, x)
+    with torch.no_grad():
+        autoencoder.encoder.layers[0].bias[3] = -99
+        autoencoder.encoder.layers[9].bias[:2] = -99
+    assert validate.count_dead_filters(autoencoder, x) == before + 3
