@@ -195,6 +195,12 @@ def test_the_estimates_of_all_test_images_are_of_the_committed_model():
         assert found["test"][name] == pytest.approx(of_ex8, rel=1e-3)
 
 
+def test_the_readme_has_the_table_of_the_recipes():
+    readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
+    for table in validate.tables(numbers("studies/validate")):
+        assert table in readme
+
+
 def first_pixels(data, count):
     """Return something of the data; what a worker does."""
     return data.x_clean_test[:count].sum().item(), torch.get_num_threads()
