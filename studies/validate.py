@@ -92,13 +92,14 @@ def tables(runs: Sequence[dict]) -> list[str]:
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("name", choices=RECIPES)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=number(int, 0), help="seed of the training run (default: 0)")
     parser.add_argument("--epochs", type=number(int, 1))
     parser.add_argument("--batch-size", type=number(int, 1))
     parser.add_argument("--lr", type=number(float))
     parser.add_argument("--weight-decay", type=float)
     parser.add_argument("--straight", action="store_true", help="vae16 without displacement")
     options = read_options(parser, None)
+    seed = options.seed or 0
     names = ("epochs", "batch_size", "lr", "weight_decay")
     changes = {name: v for name in names if (v := getattr(options, name)) is not None}
     recipe = replace(RECIPES[options.name], **changes)
@@ -106,11 +107,11 @@ def main() -> None:
         recipe = replace(recipe, model=straight_vae)
     split = validation_split(load_mnist(options.data_dir, device=options.device))
     began = time.monotonic()
-    model = fit(recipe, split, options.seed)[0]
+    model = fit(recipe, split, seed)[0]
     run = {
         "name": options.name + " without displacement" * options.straight,
         **{name: getattr(recipe, name) for name in names},
-        "seed": options.seed,
+        "seed": seed,
         "minutes": (time.monotonic() - began) / 60,
         **measure(model, split),
     }
