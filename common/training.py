@@ -56,10 +56,10 @@ RECIPES = {
         model=lambda _: models.Classifier(),
         init=init_classifier,
         loss=models.classifier_loss,
-        epochs=20,  # not compared
-        batch_size=64,  # not compared
-        lr=5e-3,  # not compared
-        weight_decay=0.1,  # compared: higher accuracy than 0
+        epochs=20,  # compared with 40
+        batch_size=64,  # compared with 128
+        lr=5e-3,  # compared with 2.5e-3, 1e-2 and 2e-2
+        weight_decay=0.1,  # compared with 0
     ),
     "vae2": Recipe(
         command="ex7_vae.py",
@@ -77,7 +77,7 @@ RECIPES = {
 RECIPES["vae16"] = replace(
     RECIPES["vae2"], command="ex8_map_denoise.py", latent_size=models.VAE16_SIZE
 )
-RECIPES["classifier_augmented"] = replace(  # not compared
+RECIPES["classifier_augmented"] = replace(  # compared with lr 1e-2, 40 epochs and no decay
     RECIPES["classifier"], command="ex4_classifier.py --augment", augment=1.0
 )
 
