@@ -25,13 +25,17 @@ def main(argv: list[str] | None = None) -> None:
     # The loss against epochs.
     figures["ex1_loss"] = loss_curves(history, {"loss": "mean squared error"})
 
-    numbers, measured = {}, []
-    for part, x in (("train", data.x_clean_train), ("test", data.x_clean_test)):
+    numbers, rows = {}, []
+    for part, name, x in (
+        ("train", "training images", data.x_clean_train),
+        ("test", "test images", data.x_clean_test),
+    ):
         r = predict(autoencoder.reconstruct, x)
         numbers[f"mse_{part}"] = F.mse_loss(r, x).item()
-        measured.append((part, f"{len(x):,}", f"{numbers[f'mse_{part}']:.5f}"))
-    table = format_table(("part", "images", "mean squared error"), measured)
-    write_results(options.out, figures, {"ex1": numbers}, table)
+        rows.append((name, f"{len(x):,}", f"{numbers[f'mse_{part}']:.5f}"))
+    table = format_table(("", "number", "mean squared error"), rows)
+    tables = {"Exercise 1: error of the output": table}
+    write_results(options.out, figures, {"ex1": numbers}, tables)
 
 
 if __name__ == "__main__":

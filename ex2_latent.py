@@ -46,8 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         "clipped_share_per_digit": clipped,
         "clipped_share": clipped_all,
     }
-    header = ("digit", "of 10 neighbors, same digit (%)", "h1 is 0 (%)", "h2 is 0 (%)")
-    write_results(options.out, figures, {"ex2": numbers}, format_table(header, rows))
+    header = ("digit", "10 nearest latents, same digit (%)", "h1 is 0 (%)", "h2 is 0 (%)")
+    title = "Exercises 2b and 2c: how well the test images of a digit cluster, and where they clip"
+    write_results(options.out, figures, {"ex2": numbers}, {title: format_table(header, rows)})
 
 
 if __name__ == "__main__":

@@ -58,11 +58,12 @@ def main(argv: list[str] | None = None) -> None:
         (name, f"{n['images']:,}", f"{n['correct']:,}", f"{n['correct_by_chance']:,.0f}")
         for name, n in bars.items()
     ]
-    tables = (
-        accuracy_table(bars),
-        format_table(("", "images", "correct", "correct by chance"), rows),
-    )
-    write_results(options.out, figures, {"ex3": numbers}, *tables)
+    header = ("", "images", "correct", "correct by chance")
+    tables = {
+        "Exercise 3a: the ten accuracies": accuracy_table(bars),
+        "Exercise 3b: correct classifications, and those to expect": format_table(header, rows),
+    }
+    write_results(options.out, figures, {"ex3": numbers}, tables)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--augment", action="store_true", help="train on augmented images (4c)")
     options = read_options(parser, argv)
     data = load_data(options)
-    name, prefix = "classifier", "ex4"
+    name, prefix, note = "classifier", "ex4", ""
     if options.augment:
-        name, prefix = "classifier_augmented", "ex4_augmented"
+        name, prefix, note = "classifier_augmented", "ex4_augmented", ", with augmentation (4c)"
     classifier, history = load_or_train(name, data, **training_options(options))
 
     # (a) Accuracy on the test images, and (b) the gap to the training images.
@@ -55,8 +55,12 @@ def main(argv: list[str] | None = None) -> None:
         for name, n in parts.items()
     ]
     numbers["parameters"] = sum(p.numel() for p in classifier.parameters())
-    table = format_table(("", "images", "correct", "cross-entropy (nats)"), rows)
-    write_results(options.out, figures, {prefix: numbers}, accuracy_table(parts), table)
+    header = ("", "number", "correct", "cross-entropy (nats)")
+    tables = {
+        f"Exercise 4a: accuracies{note}": accuracy_table(parts),
+        f"Exercise 4b: training and test loss{note}": format_table(header, rows),
+    }
+    write_results(options.out, figures, {prefix: numbers}, tables)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     h_train, labels = predict(autoencoder.encode, data.x_clean_train), data.labels_train
     counts = torch.stack([count_per_cell(h_train[labels == i], a, b) for i in range(10)])
     purity = counts.amax(dim=0) / counts.sum(dim=0)  # not a number where there are none
-    kinds = {"none": purity.isnan(), "one digit": purity > 0.9, "mixed": purity <= 0.9}
+    kinds = {"none": purity.isnan(), "over 90 % one digit": purity > 0.9, "mixed": purity <= 0.9}
     points = {
         name: {"images": chosen.sum().item(), "confident": (confident & chosen).sum().item()}
         for name, chosen in {**kinds, "all": torch.ones_like(confident)}.items()
@@ -40,14 +40,20 @@ def main(argv: list[str] | None = None) -> None:
         (name, *count.values(), *fixed([count["confident"] / max(1, count["images"])], 1, 100))
         for name, count in points.items()
     ]
-    sure = f"more than {100 * CONFIDENT:g} % sure"
     per_digit = digit[confident].bincount(minlength=10).tolist()
-    tables = (
-        format_table(("training latents nearby", "images", sure, "%"), rows),
-        format_table(("digit", f"images, {sure}"), list(enumerate(per_digit))),
+    header = ("training latents at the point", "images", "like a digit", "%")
+    title = (
+        "Exercise 5b: images of the grid; one is like a digit if the classifier of exercise 4 is\n"
+        f"more than {100 * CONFIDENT:g} % sure of one"
     )
+    tables = {
+        title: format_table(header, rows),
+        "Exercise 5b: the digits that they are like": format_table(
+            ("digit", "images"), list(enumerate(per_digit))
+        ),
+    }
     numbers = {"points": points, "confident_per_digit": per_digit}
-    write_results(options.out, figures, {"ex5": numbers}, *tables)
+    write_results(options.out, figures, {"ex5": numbers}, tables)
 
 
 if __name__ == "__main__":

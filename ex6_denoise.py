@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # (a) Noisy input, output and clean image, one digit per column.
     x_noisy, r = data.x_noisy_example, autoencoder.reconstruct(data.x_noisy_example)
-    rows = {"noisy": x_noisy, "bottleneck": r, "clean": data.x_clean_example}
+    rows = {"noisy": x_noisy, "output": r, "clean": data.x_clean_example}
     figures = {"ex6_denoising": image_rows(rows)}
 
     # The error, and how often the classifier of exercise 4 reads the right digit.
@@ -31,12 +31,16 @@ def main(argv: list[str] | None = None) -> None:
     figures["ex6_latent"] = moved_figure({"clean": h, "noisy": h_noisy}, data.labels_test)
     near = data.labels_test[neighbors(h, h_noisy, count=10)]
     alike = (near == data.labels_test[:, None]).float().mean().item()
-    text = (
-        "Of the 10 clean test images nearest to a noisy one in the latent space,\n"
-        f"{100 * alike:.1f} % show its digit."
-    )
     found = {"noise": data.noise, **numbers, "same_label_share_of_10_clean_neighbors": alike}
-    write_results(options.out, figures, {"ex6": found}, image_metrics_table(numbers), text)
+    tables = {
+        "Exercise 6: noisy images, the output for them, and the output for clean images": (
+            image_metrics_table(numbers)
+        ),
+        "Exercise 6: of the 10 clean latents nearest to a noisy one, those of its digit": (
+            f"{100 * alike:.1f} %"
+        ),
+    }
+    write_results(options.out, figures, {"ex6": found}, tables)
 
 
 if __name__ == "__main__":

@@ -105,21 +105,33 @@ def main(argv: list[str] | None = None) -> None:
     figures["ex7_prior"] = mosaic_figure(x_prior[:SHOWN], columns=16)
 
     models = numbers.values()
-    sure = f"classifier more than {100 * CONFIDENT:g} % sure (%)"
     rows = [
         ("mean squared error", *fixed([n["mse"] for n in models], 5)),
         ("KL divergence (nats)", *fixed([n.get("kl") for n in models])),
         ("nearest neighbor correct (%)", *fixed([n["knn_accuracy"] for n in models])),
         (
-            f"grid: {sure}",
+            "grid: like a digit (%)",
             *fixed([n["confident_share_of_grid"] for n in models], factor=100),
         ),
-        (f"N(0, I): {sure}", "-", f"{100 * numbers['VAE']['confident_share_of_prior']:.2f}"),
+        (
+            "samples of the prior: like a digit (%)",
+            *fixed([n.get("confident_share_of_prior") for n in models], factor=100),
+        ),
     ]
-    table = format_table(("", *numbers), rows)
-    rows = [(digit, *fixed([values[digit] for values in accuracy.values()])) for digit in range(10)]
-    digits = format_table(("digit, nearest neighbor correct (%)", *accuracy), rows)
-    write_results(options.out, figures, {"ex7": numbers}, table, digits)
+    digits = [
+        (digit, *fixed([values[digit] for values in accuracy.values()])) for digit in range(10)
+    ]
+    title = (
+        "Exercises 7c and 7e: both models; an image is like a digit if the classifier of\n"
+        f"exercise 4 is more than {100 * CONFIDENT:g} % sure of one"
+    )
+    tables = {
+        title: format_table(("", *numbers), rows),
+        "Exercise 7c: accuracies of the nearest neighbor": format_table(
+            ("digit, correct (%)", *accuracy), digits
+        ),
+    }
+    write_results(options.out, figures, {"ex7": numbers}, tables)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,12 @@ def main(argv: list[str] | None = None) -> None:
     z_init = vae.encode(x_noisy)
     _, x_estimate, losses = map_estimate(vae.decode, x_noisy, z_init.shape[1], beta, z_init)
     *_, losses_zero = map_estimate(vae.decode, x_noisy, z_init.shape[1], beta)
-    rows = {"noisy": x_noisy, "bottleneck": r, "MAP": x_estimate, "clean": x_clean}
+    rows = {
+        "noisy": x_noisy,
+        "VAE output (8a)": r,
+        "MAP estimate (8b)": x_estimate,
+        "clean": x_clean,
+    }
     figures["ex8_denoising"] = image_rows(rows, reference=x_clean)
     runs = {"from the encoder's mean": losses, "from the prior's mean, 0": losses_zero}
     figures["ex8_map_loss"] = map_loss_figure(runs)
@@ -86,8 +91,10 @@ def main(argv: list[str] | None = None) -> None:
             "iterations": len(losses),
             "test": measured["test"],
         }
-    table = image_metrics_table({**measured, f"first {len(x_first):,} of test": first})
-    write_results(options.out, figures, numbers, table)
+    how = "" if options.test_set else " (of all test images: --test-set, some minutes)"
+    table = image_metrics_table({**measured, f"first {len(x_first):,} test images": first})
+    title = f"Exercises 8a, 8b and 8c: the output and the MAP estimate of noisy images{how}"
+    write_results(options.out, figures, numbers, {title: table})
 
 
 if __name__ == "__main__":

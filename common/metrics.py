@@ -12,6 +12,13 @@ from common.script import fixed, format_table
 from MAP_template import map_estimate
 from models import VAE
 
+NAMES = {  # of parts of the data and of images, in tables
+    "example": "ten examples",
+    "test": "all test images",
+    "bottleneck": "output",
+    "clean input": "output for the clean image",
+    "MAP": "MAP estimate",
+}
 CONFIDENT = 0.9  # the probability above which the classifier counts as confident
 
 
@@ -97,11 +104,16 @@ def bottleneck_metrics(
 def image_metrics_table(parts: dict[str, dict[str, dict[str, float]]]) -> str:
     """Return a table of `image_metrics` by the part of the data and by how the images were made."""
     rows = [
-        (part, name, f"{row['mse']:.5f}", *fixed((row["psnr"], row["right_digit"])))
+        (
+            *(NAMES.get(key, key) for key in (part, name)),
+            f"{row['mse']:.5f}",
+            *fixed((row["psnr"], row["right_digit"])),
+        )
         for part, images in parts.items()
         for name, row in images.items()
     ]
-    return format_table(("images", "shown", "MSE", "PSNR (dB)", "right digit (%)"), rows)
+    header = ("", "image", "mean squared error", "PSNR (dB)", "classified correctly (%)")
+    return format_table(header, rows)
 
 
 def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> Tensor:

@@ -60,10 +60,11 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def write_results(
-    out: Path, figures: dict[str, Figure], numbers: dict[str, dict], *tables: str
+    out: Path, figures: dict[str, Figure], numbers: dict[str, dict], tables: dict[str, str]
 ) -> None:
-    """Write figures and numbers to `out/figures`, by their names; print the tables and paths."""
-    print(*tables, sep="\n\n", end="\n\n")
+    """Write figures and numbers to `out/figures`, by their names; print titled tables and paths."""
+    for title, table in tables.items():
+        print(title, table, sep="\n\n", end="\n\n")
     for name, figure in figures.items():
         save_figure(figure, out / "figures" / name)
         print(short(f"wrote {out / 'figures' / name}.png and .pdf"))

@@ -14,6 +14,16 @@ DATA_DIR = PROJECT / "data"
 DIGITS = PROJECT / "digits"  # where the results go if scikit-learn's digits take MNIST's place
 TRAINING = ("epochs", "batch_size", "lr", "seed", "limit", "latent_size", "pixels")
 
+NUMBERS = {  # options: their kind, the least value and what they are
+    "epochs": (int, 1, "number of epochs"),
+    "batch_size": (int, 1, "images per step"),
+    "lr": (float, 1e-9, "peak learning rate"),
+    "seed": (int, 0, "seed of the training run"),
+    "latent_size": (int, 1, "number of latent units"),
+    "pixels": (float, 1e-9, "N of the loss, which weighs the reconstruction"),
+    "noise": (float, 1e-9, "standard deviation of the noise"),
+}
+
 
 class ScriptError(Exception):
     """An error that ends a script; the message is one line that also says what to do."""
@@ -62,33 +72,42 @@ def folder(text: str) -> Path:
     return path.resolve() if path.resolve() in (PROJECT, DIGITS) else path
 
 
-def make_parser(description: str, **defaults: object) -> ArgumentParser:
-    """Return a parser of the shared options, of `noise`, and of a recipe whose fields are given."""
+def make_base_parser(description: str, data_dir: Path | None = DATA_DIR) -> ArgumentParser:
+    """Return a parser of the options that scripts and studies share."""
     parser = ArgumentParser(description=description.splitlines()[0], usage="%(prog)s [options]")
     add = parser.add_argument
-    add("--data-dir", type=Path, help="folder of MNIST, downloaded if missing (default: data)")
+    text = "folder of MNIST, downloaded if missing (default: data)"
+    add("--data-dir", type=Path, default=data_dir, help=text)
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    add("--device", choices=devices, default=devices[-1], help="default: a GPU if there is one")
+    return parser
+
+
+def make_parser(description: str, **defaults: object) -> ArgumentParser:
+    """Return a parser of the shared options, of `noise`, and of a recipe whose fields are given."""
+    parser = make_base_parser(description, data_dir=None)
+    parser.description = description  # what the script writes, too
+    add = parser.add_argument
     text = "digits: scikit-learn's small set; auto: MNIST, or digits where it is missing"
     add("--dataset", choices=("auto", "mnist", "digits"), default="auto", help=text)
     add("--limit", type=number(int, 1), metavar="N", help="use only the first N training images")
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    add("--device", choices=devices, default=devices[-1], help="default: a GPU if there is one")
-    add("--out", type=folder, metavar="DIR", help="for checkpoints/ and figures/; default: project")
+    text = "folder of checkpoints/ and figures/ (default: the project)"
+    add("--out", type=folder, metavar="DIR", help=text)
     if "epochs" in defaults:
         add("--retrain", action="store_true", help="train anew and replace the checkpoint")
         defaults["seed"] = 0
-    for name, kind, low, text in (
-        ("epochs", int, 1, "number of epochs"),
-        ("batch_size", int, 1, "images per step"),
-        ("lr", float, 1e-9, "peak learning rate"),
-        ("seed", int, 0, "seed of the training run"),
-        ("latent_size", int, 1, "number of latent units"),
-        ("pixels", float, 1e-9, "N of the loss, which weighs the reconstruction"),
-        ("noise", float, 1e-9, "standard deviation of the noise"),
-    ):
+    for name in NUMBERS:
         if defaults.get(name) is not None:
-            option, text = f"--{name.replace('_', '-')}", f"{text} (default: %(default)s)"
-            add(option, type=number(kind, low), default=defaults[name], help=text)
+            add_number(parser, name, defaults[name])
     return parser
+
+
+def add_number(parser: ArgumentParser, name: str, default: float | None = None) -> None:
+    """Add one of `NUMBERS` to the options."""
+    kind, low, text = NUMBERS[name]
+    text = text if default is None else f"{text} (default: %(default)s)"
+    option = f"--{name.replace('_', '-')}"
+    parser.add_argument(option, type=number(kind, low), default=default, help=text)
 
 
 def read_options(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:

@@ -21,10 +21,10 @@ from torch import Tensor
 from common.dataset import Dataset
 from common.metrics import confident_digits, predict
 from common.pretrained import load_model
-from common.script import fixed, format_table, read_options, run_script
+from common.script import fixed, format_table, make_base_parser, read_options, run_script
 from common.training import RECIPES, fit
 from studies import validate
-from studies.study import make_parser, run_all, save_results, validation_split
+from studies.study import run_all, save_results, validation_split
 
 NAMES, PIXELS = ("vae2", "vae16"), (1024, 200, 100, 50, 25)
 CANDIDATES = (200, 100, 50)
@@ -101,7 +101,7 @@ def rows(runs: Sequence[dict]) -> list[tuple]:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__), None)
+    options = read_options(make_base_parser(__doc__), None)
     runs = run_all(measure, options, [(name, pixels) for name in NAMES for pixels in PIXELS])
     header = ("network", "N", "MSE", "KL (nats)", "means up to", "second moments", "deviation")
     others = ("draws (%)", "digits (%)", "1-NN (%)", "bottleneck (dB)", "MAP (dB)")

@@ -21,9 +21,9 @@ from common.dataset import Dataset
 from common.metrics import predict
 from common.plotting import COLORS, HALF, logarithmic
 from common.pretrained import load_or_train
-from common.script import fixed, format_table, read_options, run_script
+from common.script import fixed, format_table, make_base_parser, read_options, run_script
 from common.training import RECIPES, evaluate, fit
-from studies.study import first_images, make_parser, run_all, save_results, seed_folder
+from studies.study import first_images, run_all, save_results, seed_folder
 
 FILTERS = (2, 4, 8, 16, 32)
 SEEDS = (0, 1, 2)
@@ -78,7 +78,7 @@ def filters_figure(runs: Sequence[dict]) -> Figure:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__), None)
+    options = read_options(make_base_parser(__doc__), None)
     runs = run_all(measure, options, SETTINGS)
     rows = [(*(run[n] for n in NAMES), *fixed([run[n] for n in RESULTS], 4)) for run in runs]
     print(format_table((*NAMES, *RESULTS), rows), end="\n\n")

@@ -31,8 +31,8 @@ from common.dataset import Dataset
 from common.metrics import predict, psnr
 from common.plotting import COLORS, PAGE_WIDTH
 from common.pretrained import load_model
-from common.script import format_table, read_options, run_script
-from studies.study import make_parser, run_all, save_results, solve
+from common.script import format_table, make_base_parser, read_options, run_script
+from studies.study import run_all, save_results, solve
 
 NOISE_LEVELS = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5)
 IMAGES, CHOSEN_ON, LATENT_SIZE = 1000, 100, 16
@@ -127,7 +127,7 @@ def levels_figure(levels: Sequence[dict]) -> Figure:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__), None)
+    options = read_options(make_base_parser(__doc__), None)
     levels = run_all(measure, options, [(noise,) for noise in NOISE_LEVELS])
     for part in ("psnr", "errors"):
         rows = [(level["noise"], *(f"{v:.4g}" for v in level[part].values())) for level in levels]

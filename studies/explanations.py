@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from common.dataset import Dataset, load_mnist
 from common.metrics import bottleneck_metrics, confident_digits, image_metrics, predict, psnr
 from common.pretrained import load_model, load_or_train
-from common.script import PROJECT, read_options, run_script
+from common.script import PROJECT, make_base_parser, read_options, run_script
 from common.training import RECIPES, fit
 from models import PIXELS, Autoencoder, Classifier
-from studies.study import make_parser, run_all, save_results, seed_folder, solve, validation_split
+from studies.study import run_all, save_results, seed_folder, solve, validation_split
 
 AVERAGES, IMAGES, DRAWS, OF_TRAINING, SEEDS = 5000, 1000, 16, 5000, (0, 1, 2)
 
@@ -148,7 +148,7 @@ def bottleneck_errors(data: Dataset) -> dict[str, float]:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__), None)
+    options = read_options(make_base_parser(__doc__), None)
     data = load_mnist(options.data_dir)
     autoencoder, classifier, vae = map(load_model, ("autoencoder", "classifier", "vae2"))
     runs = iter(run_all(train_variant, options, product(VARIANTS, SEEDS)))

@@ -19,9 +19,9 @@ from itertools import islice
 from common.dataset import Dataset
 from common.initialization import init_autoencoder
 from common.metrics import predict
-from common.script import format_table, read_options, run_script
+from common.script import format_table, make_base_parser, read_options, run_script
 from common.training import RECIPES, train
-from studies.study import make_parser, run_all, save_results, validation_split
+from studies.study import run_all, save_results, validation_split
 
 EPOCHS = 2  # of those of the recipe
 SEEDS, SEEDS_OF_OTHERS = 20, 5
@@ -53,7 +53,7 @@ def measure(data: Dataset, name: str, seed: int) -> dict:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__), None)
+    options = read_options(make_base_parser(__doc__), None)
     seeds = dict.fromkeys(INITIALIZATIONS, SEEDS_OF_OTHERS) | {"init_autoencoder": SEEDS}
     runs = [(name, seed) for name in INITIALIZATIONS for seed in range(seeds[name])]
     results, rows = run_all(measure, options, runs), []

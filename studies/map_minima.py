@@ -27,10 +27,10 @@ from common.dataset import NOISE, Dataset, load_mnist
 from common.metrics import predict, psnr
 from common.plotting import COLORS, HALF
 from common.pretrained import load_model, load_or_train
-from common.script import PROJECT, fixed, format_table, read_options, run_script
+from common.script import PROJECT, fixed, format_table, make_base_parser, read_options, run_script
 from MAP_template import map_estimate, map_loss
 from models import VAE
-from studies.study import TOLERANCE, make_parser, run_all, save_results, solve, validation_split
+from studies.study import TOLERANCE, run_all, save_results, solve, validation_split
 
 FOLDER = PROJECT / "runs" / "validation"
 IMAGES, IMAGES_OF_WEIGHTS = 1000, 200
@@ -115,7 +115,7 @@ def weights_figure(runs: Sequence[dict]) -> Figure:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__), None)
+    options = read_options(make_base_parser(__doc__), None)
     split = validation_split(load_mnist(options.data_dir, device=options.device))
     load_or_train("vae16", split, FOLDER)
     starts = compare(run_all(from_start, options, [(start,) for start in STARTS]))

@@ -34,10 +34,10 @@ from common.latent import GRID_STEPS, count_per_cell, grid_points, latent_grid, 
 from common.metrics import confident_digits, predict
 from common.plotting import PAGE_WIDTH, latent_scatter, tile
 from common.pretrained import load_model, load_or_train
-from common.script import fixed, format_table, read_options, run_script
+from common.script import fixed, format_table, make_base_parser, read_options, run_script
 from common.training import RECIPES, fit
 from models import PIXELS, VAE, Terms, kl_divergence
-from studies.study import make_parser, run_all, save_results, seed_folder
+from studies.study import run_all, save_results, seed_folder
 
 DRAWS, COMPONENTS, SEEDS = 5000, 10, (0, 1, 2)
 ORIGINS = ("training images", "mixture", "N(0, I)", "grid")  # of latents
@@ -127,7 +127,7 @@ def spaces_figure(models: Mapping[str, nn.Module], data: Dataset) -> Figure:
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__), None)
+    options = read_options(make_base_parser(__doc__), None)
     data, classifier = load_mnist(options.data_dir), load_model("classifier")
     settings = [(name, seed) for name in MODELS for seed in SEEDS]
     models: dict[str, list[nn.Module]] = {name: [] for name in MODELS}

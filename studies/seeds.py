@@ -18,10 +18,10 @@ from common.dataset import Dataset
 from common.latent import nearest_label, posterior_moments
 from common.metrics import denoise, image_metrics, predict
 from common.pretrained import load_model, load_or_train
-from common.script import fixed, format_table, read_options, run_script
+from common.script import fixed, format_table, make_base_parser, read_options, run_script
 from common.training import evaluate
 from models import vae_loss
-from studies.study import make_parser, run_all, save_results, seed_folder
+from studies.study import run_all, save_results, seed_folder
 
 SEEDS, NAMES = (0, 1, 2), ("autoencoder", "classifier", "vae2", "vae16")
 DIGITS = {"mse": 5, "dB": 2, "%": 2, "nats": 2}
@@ -69,7 +69,7 @@ def summarize(results: list[dict[str, float | list[float]]]) -> list[tuple[str, 
 
 
 def main() -> None:
-    options = read_options(make_parser(__doc__), None)
+    options = read_options(make_base_parser(__doc__), None)
     results = run_all(measure, options, [(seed,) for seed in SEEDS])
     header = ("result", "mean", *(f"seed {seed}" for seed in SEEDS))
     print(format_table(header, summarize(results)), end="\n\n")

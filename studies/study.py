@@ -1,6 +1,6 @@
 """What the studies share: their options, many training runs at once, and files for results."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor
 from common.dataset import Dataset, download, load_mnist
 from common.metrics import predict
 from common.plotting import save_figure
-from common.script import DATA_DIR, PROJECT, write_json
+from common.script import PROJECT, write_json
 from MAP_template import map_estimate, map_loss
 from models import VAE
 
@@ -22,16 +22,6 @@ VALIDATION = 10_000  # of the training images
 FIRST_STEPS, MOST_STEPS, TOLERANCE = 50, 3200, 0.05  # of `solve`
 
 Result = TypeVar("Result")
-
-
-def make_parser(description: str) -> ArgumentParser:
-    """Return a parser of the options that the studies share, for `read_options`."""
-    parser = ArgumentParser(description=description.splitlines()[0], usage="%(prog)s [options]")
-    add = parser.add_argument
-    add("--data-dir", type=Path, default=DATA_DIR, help="folder of MNIST")
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    add("--device", choices=devices, default=devices[-1], help="default: a GPU if there is one")
-    return parser
 
 
 def run_all(

@@ -155,7 +155,7 @@ def test_5b_the_digits_that_are_recognized_and_points_of_one_digit_more_often_th
     assert min(count[digit] for digit in (0, 1, 4, 6, 7, 9)) >= 10 > count[2] > 3
     assert max(count[digit] for digit in (3, 5)) == 0 < count[8] < 3
     share = {name: point["confident"] / point["images"] for name, point in ex5["points"].items()}
-    assert max(share["none"], share["mixed"]) < 0.6 < 0.85 < share["one digit"]
+    assert max(share["none"], share["mixed"]) < 0.6 < 0.85 < share["over 90 % one digit"]
     assert studies("explanations")["confident_share_of_averages"] > 0.4
 
 

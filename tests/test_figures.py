@@ -376,7 +376,7 @@ def test_exercise_5_decodes_the_grid_and_counts_what_the_classifier_reads(run, d
     none, purity = near.sum(dim=1) == 0, near.amax(dim=1) / near.sum(dim=1)
     digits = places[:, 0].round().clamp(0, 9).long()
     assert found.ex5["confident_per_digit"] == digits[sure].bincount(minlength=10).tolist()
-    kinds = {"none": none, "one digit": purity > 0.9, "mixed": ~none & (purity <= 0.9)}
+    kinds = {"none": none, "over 90 % one digit": purity > 0.9, "mixed": ~none & (purity <= 0.9)}
     for name, chosen in {**kinds, "all": none | ~none}.items():
         share = 100 * sure[chosen].float().mean().item()
         cells = [found.cells[name, c] for c in ("images", "more than 90 % sure", "%")]

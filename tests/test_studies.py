@@ -16,7 +16,7 @@ from torch import nn
 import models
 from common.dataset import NOISE
 from common.initialization import init_autoencoder
-from common.script import fixed
+from common.script import fixed, make_base_parser
 from studies import (
     balance,
     capacity,
@@ -96,7 +96,7 @@ def test_the_regularization_study_is_of_the_committed_models():
         if name != regularization.CONTROL:
             for key in ("mse", "knn_accuracy"):
                 assert first[key] == pytest.approx(ex7[name][key], rel=1e-3), (name, key)
-    points = [numbers("figures/ex5")["points"][name] for name in ("one digit", "mixed")]
+    points = [numbers("figures/ex5")["points"][name] for name in ("over 90 % one digit", "mixed")]
     share = sum(p["confident"] for p in points) / sum(p["images"] for p in points)
     of_grid = found["models"]["autoencoder"][0]["grid"]["confident_share"]
     assert of_grid == pytest.approx(share, abs=0.02)
@@ -207,7 +207,7 @@ def first_pixels(data, count):
 
 
 def test_work_is_done_by_the_cores_in_the_order_of_its_settings(data_dir, mnist):
-    options = study.make_parser("A study.").parse_args([f"--data-dir={data_dir}", "--device=cpu"])
+    options = make_base_parser("A study.").parse_args([f"--data-dir={data_dir}", "--device=cpu"])
     expected = [(mnist.x_clean_test[:count].sum().item(), 1) for count in (3, 1, 2)]
     assert study.run_all(first_pixels, options, [(3,), (1,), (2,)]) == expected
 
