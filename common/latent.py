@@ -95,7 +95,10 @@ def count_per_cell(h: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def label_places(
     h: Tensor, labels: Tensor, low: list[float], high: list[float], cells: int = 24
 ) -> dict[int, list[float]]:
-    """Return for each digit the cell that most of its latents are in, apart from other digits'."""
+    """Return for each digit the cell that most of its latents are in, apart from other digits'.
+
+    A digit is left out where no cell with many of its latents is free.
+    """
     limits = list(zip(low, high, strict=True))
     counts = {
         digit: np.histogramdd(h[labels == digit].numpy(), cells, limits)[0]
@@ -108,8 +111,10 @@ def label_places(
     for digit in sorted(scores, key=lambda digit: -scores[digit].max()):
         free = np.ones((cells, cells), bool)
         for row, column in places.values():
-            free &= np.hypot(rows - row, columns - column) > 2
-        places[digit] = divmod(int(np.where(free, scores[digit], -1).argmax()), cells)
+            free &= np.hypot(rows - row, columns - column) > cells / 12
+        score = np.where(free, scores[digit], 0)
+        if score.max() > scores[digit].max() / 4:
+            places[digit] = divmod(int(score.argmax()), cells)
     low, size = np.array(low), np.subtract(high, low) / cells
     return {
         digit: (low + (np.array(place) + 0.5) * size).tolist() for digit, place in places.items()

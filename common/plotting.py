@@ -11,7 +11,7 @@ from matplotlib import patheffects
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, ConnectionPatch, Rectangle
+from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
@@ -22,17 +22,17 @@ from common.training import History
 
 PAGE_WIDTH, NARROW, HALF = 16 / 2.54, 12 / 2.54, 7.8 / 2.54  # inches, at which it is included
 COLORS = matplotlib.color_sequences["petroff10"]  # ten that color-blind readers tell apart
-# Of the digits 0 to 9. Those that overlap in a latent space, 3, 5 and 8 or 4, 7 and 9, differ in
-# lightness, too; all stand out from white.
+# Of the digits 0 to 9, for color-blind readers, too. Those that overlap in a latent space, 3, 5 and
+# 8 or 4, 7 and 9, also differ in lightness; none is nearly black or nearly white.
 DIGIT_COLORS = (
-    *("#1581a4", "#7019f6", "#659202", "#062e4d", "#b074fe"),
-    *("#14b3ab", "#094d3c", "#523000", "#064bac", "#0e7a3f"),
+    *("#fc5f00", "#0c6468", "#008646", "#ff7c9b", "#2daeff"),
+    *("#5e4c00", "#9100b9", "#0010ff", "#176fff", "#9564b6"),
 )
 Names = tuple[str, str]  # of the two axes
 HALO = patheffects.withStroke(linewidth=2, foreground="w")
 NAME = {"ha": "center", "va": "center", "path_effects": [HALO]}  # of what is at a place
 LATENT_UNITS = ("latent unit $h_1$", "latent unit $h_2$")
-VAE_TERMS = {"loss": "loss", "mse": "mean squared error", "kl": "KL divergence (nats)"}
+VAE_TERMS = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
 
 matplotlib.use("Agg")  # opens no window
 matplotlib.rcParams.update(
@@ -79,7 +79,7 @@ def image_rows(rows: dict[str, Tensor], reference: Tensor | None = None) -> Figu
     The PSNR is that to a `reference` `(N, 1, 32, 32)`, if there is one and it is another image.
     """
     columns = len(next(iter(rows.values())))
-    caption, h_pad = (0, 0.02) if reference is None else (0.08, 0.05)
+    caption, h_pad = (0, 0.02) if reference is None else (0.11, 0.05)
     size = (PAGE_WIDTH, (PAGE_WIDTH / (columns + 1) + caption) * len(rows))
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
     pads = {"w_pad": 0.01, "h_pad": h_pad, "wspace": 0, "hspace": 0}
@@ -89,18 +89,17 @@ def image_rows(rows: dict[str, Tensor], reference: Tensor | None = None) -> Figu
             ax.imshow(image[0].cpu().numpy(), cmap="gray", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
             if reference is not None and not torch.equal(image, reference[column]):
-                ax.set_xlabel(f"{psnr(image, reference[column]):.1f} dB", size=7, labelpad=1)
+                ax.set_xlabel(f"{psnr(image, reference[column]):.1f} dB", size=7, labelpad=3)
             ax.spines[:].set_visible(False)
         row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
     return figure
 
 
 def logarithmic(ax: Axes) -> None:
-    """Make the vertical axis logarithmic, its ticks plain numbers even within one decade."""
-    ax.set(yscale="log")
+    """Make the vertical axis logarithmic and say so; its ticks are plain numbers."""
+    ax.set(yscale="log", ylabel=f"{ax.get_ylabel()}, log axis")
     low, high = ax.get_ylim()
-    subs = np.arange(1, 10, 0.5) if high < 2 * low else (1, 1.5, 2, 3, 4, 5, 7)
-    subs = subs if high < 6 * low else (1, 2, 5)
+    subs = (1, 1.5, 2, 3, 4, 5, 7) if high < 6 * low else (1, 2, 5)
     ax.yaxis.set(major_locator=LogLocator(subs=subs), major_formatter="{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -111,16 +110,23 @@ def loss_curves(history: History, terms: dict[str, str]) -> Figure:
     An epoch's training loss, the mean over its batches, is drawn at the middle of the epoch, the
     test loss at its end, but for the one before the first epoch, which is many times as large.
     """
-    size = (PAGE_WIDTH, 2) if len(terms) > 1 else (HALF, 2.2)
+    size = (PAGE_WIDTH, 2.5) if len(terms) > 1 else (HALF, 2.4)
     figure, [panels] = plt.subplots(1, len(terms), figsize=size, squeeze=False)
+    figure.get_layout_engine().set(wspace=0.06)
     for ax, (term, name) in zip(panels, terms.items(), strict=True):
         train, test = ([epoch[term] for epoch in history[part]] for part in ("train", "test"))
-        style = {"marker": "o" if len(train) < 10 else "", "markersize": 4}
-        ax.plot(np.arange(len(train)) + 0.5, train, "-", color=COLORS[0], label="training", **style)
-        ax.plot(np.arange(len(test))[1:], test[1:], "--", color=COLORS[1], label="test", **style)
-        ax.set(xlabel="epoch", ylabel=name, xlim=(0, None))
+        marker = "o" if len(train) < 10 else ""
+        for part, epochs, values, style in (
+            ("training", np.arange(len(train)) + 0.5, train, {"color": COLORS[0], "linewidth": 3}),
+            ("test", np.arange(1, len(test)), test[1:], {"color": "black", "linestyle": "--"}),
+        ):
+            style = {"linewidth": 1, "marker": marker, "markersize": 4, **style}
+            ax.plot(epochs, values, label=part, **style)
+        ax.set(xlabel="epoch", xlim=(0, None))
+        ax.set_ylabel(name, size=8)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        if min(min(line.get_ydata()) for line in ax.lines) > 0:
+        values = np.concatenate([line.get_ydata() for line in ax.lines])
+        if values.min() > 0 and values.max() > 4 * values.min():
             logarithmic(ax)
         ax.grid(alpha=0.25)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -134,7 +140,7 @@ def latent_scatter(ax: Axes, h: Tensor, labels: Tensor, units: Names = LATENT_UN
     # In an order in which no digit covers the others.
     order = np.random.default_rng(0).permutation(len(h))
     colors = [DIGIT_COLORS[label] for label in labels[order]]
-    style = {"s": min(12, 20_000 / len(h)), "linewidths": 0, "alpha": 0.6}
+    style = {"s": min(12, 20_000 / len(h)), "linewidths": 0, "alpha": 0.7}
     ax.scatter(*h[order].T.numpy(), c=colors, rasterized=True, **style)
 
     ax.set(xlabel=units[0], ylabel=units[1])
@@ -145,12 +151,19 @@ def latent_scatter(ax: Axes, h: Tensor, labels: Tensor, units: Names = LATENT_UN
         ax.figure.legend(loc="outside lower center", **style)
 
 
-def enlarge(ax: Axes, h: Tensor, labels: Tensor) -> None:
-    """Show latents `(N, 2)` from the 2.5 to the 97.5 % quantile, each digit's name where it is."""
+def enlarge(ax: Axes, h: Tensor) -> None:
+    """Show latents `(N, 2)` from the 2.5 to the 97.5 % quantile."""
     low, high = h.quantile(torch.tensor([0.025, 0.975]), dim=0)
     low, high = (low - (high - low) / 20).tolist(), high.tolist()  # room for points on an axis
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    for digit, place in label_places(h, labels, low, high).items():
+
+
+def name_digits(
+    ax: Axes, h: Tensor, labels: Tensor, cells: int = 24, corners: tuple | None = None
+) -> None:
+    """Write each digit where most of its latents `(N, 2)` are in the view, if it fits there."""
+    low, high = corners or zip(ax.get_xlim(), ax.get_ylim(), strict=True)
+    for digit, place in label_places(h.cpu(), labels.cpu(), low, high, cells).items():
         ax.text(*place, str(digit), weight="bold", **NAME)
 
 
@@ -158,24 +171,24 @@ def latent_figure(
     h: Tensor, labels: Tensor, units: Names = LATENT_UNITS, prior: bool = False
 ) -> Figure:
     """Exercises 2 and 7b: plot latents `(N, 2)` twice, once enlarged, and the `PRIOR_RADII`."""
-    h, labels = h.cpu(), labels.cpu()
-    figure, (whole, enlarged) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.1))
+    figure, (whole, enlarged) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.3))
     latent_scatter(whole, h, labels, units)
     latent_scatter(enlarged, h, labels, units)
-    enlarge(enlarged, h, labels)
+    enlarge(enlarged, h.cpu())
     (x0, x1), (y0, y1) = enlarged.get_xlim(), enlarged.get_ylim()
     whole.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, linewidth=0.8))
-    for y, end in ((y0, 0), (y1, 1)):  # from the rectangle to the view of it
-        places = ((x1, y), (0, end), whole.transData, enlarged.transAxes)
-        figure.add_artist(ConnectionPatch(*places, linewidth=0.6, color="0.5"))
-    enlarged.yaxis.tick_right()
-    enlarged.yaxis.set_label_position("right")
-    enlarged.spines[["left", "right"]].set_visible(True)
+    enlarged.set_title("the rectangle, enlarged", size=9)
     if prior:
         whole.set_aspect("equal", adjustable="datalim")
-        for share, radius in PRIOR_RADII.items():
-            whole.add_patch(Circle((0, 0), radius, fill=False, linewidth=0.8, linestyle="--"))
-            whole.text(0, radius, f"{100 * share:g} %", size=7, **NAME)
+        for (share, radius), style in zip(PRIOR_RADII.items(), (":", "--", "-"), strict=True):
+            style = {"color": "black", "linestyle": style, "linewidth": 1.2}
+            whole.add_patch(Circle((0, 0), radius, fill=False, path_effects=[HALO], **style))
+            of = " of $N(0, I)$" if share == max(PRIOR_RADII) else ""
+            whole.plot([], [], label=f"{100 * share:g} %{of}", **style)
+        style = {"ncols": 3, "columnspacing": 1, "fontsize": 8, "borderpad": 0}
+        whole.legend(handles=whole.lines, loc="lower center", bbox_to_anchor=(0.5, 1), **style)
+    for ax in (whole, enlarged):
+        name_digits(ax, h, labels)
     return figure
 
 
@@ -187,7 +200,9 @@ def moved_figure(latents: dict[str, Tensor], labels: Tensor) -> Figure:
         latent_scatter(ax, h, labels)
         ax.set_title(name, size=9)
         ax.label_outer()
-    enlarge(panels[0], next(iter(latents.values())).cpu(), labels.cpu())
+    enlarge(panels[0], next(iter(latents.values())).cpu())
+    for ax, h in zip(panels, latents.values(), strict=True):
+        name_digits(ax, h, labels)
     return figure
 
 
@@ -196,18 +211,20 @@ def map_loss_figure(runs: dict[str, Tensor]) -> Figure:
 
     The loss of each image is drawn thin and their mean thick, on logarithmic axes.
     """
-    figure, ax = plt.subplots(figsize=(HALF, 2.7))
+    figure, ax = plt.subplots(figsize=(HALF, 2.6))
     for (name, losses), color, style in zip(runs.items(), COLORS, ("-", "--"), strict=False):
         iteration = np.arange(1, len(losses) + 1)
-        ax.plot(iteration, losses.cpu(), style, color=color, linewidth=0.5, alpha=0.5)
-        ax.plot(iteration, losses.mean(dim=1).cpu(), style, color=color, linewidth=2, label=name)
-    ax.plot([], [], color="0.5", linewidth=0.5, label="thin: each example; thick: their mean")
-    labels = {"xlabel": "iteration", "ylabel": "MAP loss per image"}
-    ax.set(**labels, xscale="log", xlim=(1, len(losses)))
+        ax.plot(iteration, losses.cpu(), style, color=color, linewidth=0.8, alpha=0.6)
+        ax.plot(iteration, losses.mean(dim=1).cpu(), style, color=color, linewidth=3, label=name)
+    ax.plot([], [], color="0.5", linewidth=0.8, label="an example")
+    ax.plot([], [], color="0.5", linewidth=3, label="their mean")
+    ax.set(xlabel="iteration, log axis", xscale="log", xlim=(1, len(losses)))
+    ax.set_ylabel("MAP loss per image", size=8)
     ax.xaxis.set_major_formatter("{x:g}")
     logarithmic(ax)
     ax.grid(alpha=0.25)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center")
+    style = {"ncols": 2, "fontsize": 8, "columnspacing": 1}
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", **style)
     return figure
 
 
@@ -217,26 +234,30 @@ def accuracy_bars(accuracies: dict[str, list[float | None]], chance: float) -> F
     width = 0.8 / len(accuracies)
     for bar, (name, values) in enumerate(accuracies.items()):
         place, heights = np.arange(10) + width * (bar + 0.5) - 0.4, np.array(values, dtype=float)
-        ax.bar(place, heights, width, color=COLORS[bar], edgecolor="white", label=name)
-    ax.axhline(chance, color="black", linestyle="--", linewidth=1, label="chance")
-    ax.set(xlabel="digit", ylabel="correct (%)", xticks=range(10), ylim=(0, 100))
+        drawn = ax.bar(place, heights, width, color=COLORS[bar], edgecolor="white", label=name)
+        ax.bar_label(drawn, fmt="%.0f", size=7, padding=1)
+    ax.axhline(chance, color="black", linestyle="--", linewidth=1, label="chance", zorder=0)
+    ax.set(xlabel="digit", ylabel="correct (%)", xticks=range(10), ylim=(0, 105))
     figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
 def confusion_figure(confusion: Tensor) -> Figure:
-    """Plot the counts of a confusion matrix `(10, 10)`, and their share of the row from 10 % on."""
+    """Plot the counts of a confusion matrix `(10, 10)`, and their share of the row from 10 % on.
+
+    The larger the share, the darker the cell.
+    """
     confusion = confusion.cpu()
     figure, ax = plt.subplots(figsize=(NARROW, 3.6))
     share = 100 * confusion / confusion.sum(dim=1, keepdim=True).clamp_min(1)
-    image = ax.imshow(share.numpy(), cmap="Greys", vmin=0, vmax=100, aspect="auto")
+    ax.imshow(share.numpy(), cmap="Greys", vmin=0, vmax=100, aspect="auto")
     for (i, j), count in np.ndenumerate(confusion.numpy()):
         if count:
             color = "white" if share[i, j] > 65 else "black"
-            text = f"{count}\n{share[i, j]:.1f}%" if share[i, j] >= 10 else count
-            ax.text(j, i, text, ha="center", va="center", color=color, size=7)
+            text = f"{count}\n{share[i, j]:.1f} %" if share[i, j] >= 10 else count
+            ax.text(j, i, text, ha="center", va="center", color=color, size=8)
     ax.set(xlabel="classified as", ylabel="digit", xticks=range(10), yticks=range(10))
-    figure.colorbar(image, label="share of the digit's images (%)")
+    ax.spines[:].set_visible(True)
     return figure
 
 
@@ -252,28 +273,33 @@ def grid_figure(
 
     The images `(len(b) * len(a), 1, 32, 32)` are centered at the `grid_points(a, b)`.
     """
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(NARROW, 6.2), height_ratios=(5, 2), sharex="all", sharey="all"
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(PAGE_WIDTH, 4.1), width_ratios=(10, 7), sharex=True, sharey=True
     )
-    top.set_box_aspect(1)  # as square as its images
-    bottom.set_box_aspect(2 / 5)
-    latent_scatter(bottom, h, labels, units)
-    bottom.plot(*grid_points(a, b).T.cpu(), "k+", markersize=3, markeredgewidth=0.5)
+    left.set_box_aspect(1)  # as square as its images
+    right.set_box_aspect(10 / 7)
+    latent_scatter(right, h, labels, units)
+    right.plot(*grid_points(a, b).T.cpu(), "k+", markersize=3, markeredgewidth=0.5)
 
     # Image rows run down, the plot's axis up: put the largest b first.
     mosaic = tile(images.unflatten(0, (len(b), len(a))).flip(0).flatten(0, 1), len(a))
 
     half_a, half_b = (a[1] - a[0]) / 2, (b[1] - b[0]) / 2
     extent = [x.item() for x in (a[0] - half_a, a[-1] + half_a, b[0] - half_b, b[-1] + half_b)]
-    top.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
-    top.set(xlim=extent[:2], ylim=extent[2:], ylabel=units[1])
+    left.imshow(mosaic, extent=extent, cmap="gray", vmin=0, vmax=1, origin="upper", aspect="auto")
+    left.set(xlim=extent[:2], ylim=extent[2:], xlabel=units[0], ylabel=units[1])
+    right.set_ylabel("")
+    between = (a[0].item(), b[0].item()), (a[-1].item(), b[-1].item())  # the crosses
+    name_digits(right, h, labels, len(a) - 1, between)
     return figure
 
 
 def mosaic_figure(images: Tensor, columns: int) -> Figure:
     """Exercise 7e: plot images `(N, 1, 32, 32)` in reading order, `columns` to a row."""
-    size = (PAGE_WIDTH, PAGE_WIDTH / columns * math.ceil(len(images) / columns))
-    figure, ax = plt.subplots(figsize=size)
+    pad = 0.04  # inches
+    height = (PAGE_WIDTH - 2 * pad) / columns * math.ceil(len(images) / columns) + 2 * pad
+    figure, ax = plt.subplots(figsize=(PAGE_WIDTH, height))
+    figure.get_layout_engine().set(w_pad=pad, h_pad=pad)
     ax.imshow(tile(images, columns), cmap="gray", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
     return figure
