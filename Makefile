@@ -48,7 +48,7 @@ test: .venv/installed-dev
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	{ echo "$(PYTHON) is older than Python 3.10; give another, as in make PYTHON=python3.12"; exit 1; }
+	{ echo "$(PYTHON) is no Python 3.10 or newer; give one, as in make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet -r requirements.txt && touch $@
 .venv/installed-report .venv/installed-dev: .venv/installed-%: requirements-%.txt .venv/installed

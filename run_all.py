@@ -22,7 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     for exercise in EXERCISES:
         name, *own = exercise.split()
         module = import_module(name)
-        print("\n##", module.__doc__.splitlines()[0], *own, end="\n\n", flush=True)
+        title = (module.__doc__ or name).splitlines()[0]
+        print("\n##", title, *own, end="\n\n", flush=True)
         module.main([*given, f"--dataset={options.dataset}", *own])
 
 

@@ -76,9 +76,11 @@ def find_ink(x: np.ndarray) -> np.ndarray:
     ink = np.abs(x - np.median(border(x)))
     if np.ptp(border(x)) < 0.05 and (ink > 0.4 * ink.max()).mean() < 0.4:
         return ink
+    if (ink > 0.6 * ink.max()).mean() > 0.5:
+        log("ink fills most of the picture; if it is misread, leave more paper around the digit")
     size, step = max(x.shape), max(1, max(x.shape) // 400)
-    x, window = ndimage.gaussian_filter(x, size / 200)[::step, ::step], size // step // 4
-    light, dark = ndimage.grey_closing(x, window), ndimage.grey_opening(x, window)
+    x = ndimage.gaussian_filter(x, size / 200)[::step, ::step]
+    light, dark = (f(x, size // step // 4) for f in (ndimage.grey_closing, ndimage.grey_opening))
     inks, lengths = [(light - x) / light.clip(0.3), x - dark], []
     least = 0.4 * max(ink.max() for ink in inks)
     for ink in inks:
@@ -107,8 +109,6 @@ def load_image(path: str | Path) -> Tensor:
     if x.max() < 0.1:
         raise ScriptError(f"{path} shows no digit: its pixels are nearly all the same")
     x = (x / x.max() - 0.4).clamp_min(0)  # without noise on the paper
-    if x.count_nonzero() > 0.4 * x.numel():
-        log(f"{path}: ink fills most of the picture, which should show one digit on some paper")
     rows, columns = (x.any(dim=d).nonzero().flatten() for d in (1, 0))
     x = x[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     size = [max(1, round(20 * side / max(x.shape))) for side in x.shape]

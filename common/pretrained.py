@@ -128,7 +128,7 @@ def train_and_save(
     )
     began = time.monotonic()
     for epoch, (model, state) in enumerate(train(recipe, data, seed, snapshot), done + 1):
-        check_training(model, state["history"], data.x_clean_test[:1000])
+        check_training(name, model, state["history"], data.x_clean_test[:1000])
         if epoch < recipe.epochs:
             write_file(unfinished, partial(torch.save, {"settings": settings, **state}))
         train_loss, test_loss = (state["history"][part][-1]["loss"] for part in ("train", "test"))
@@ -155,7 +155,7 @@ def read_checkpoint(path: Path) -> dict:
     return checkpoint
 
 
-def check_training(model: nn.Module, history: History, x: Tensor) -> None:
+def check_training(name: str, model: nn.Module, history: History, x: Tensor) -> None:
     """Raise a ScriptError if the training run has diverged or the model has collapsed on `x`."""
     first, loss = (history["test"][epoch]["loss"] for epoch in (0, -1))
     # The latents and the images, or the logits of a model without them.
@@ -166,6 +166,6 @@ def check_training(model: nn.Module, history: History, x: Tensor) -> None:
     if diverged or any((spread > 1e-3).sum() < min(2, len(spread)) for spread in spreads):
         problem = "has diverged" if diverged else "gives nearly the same for every image"
         raise ScriptError(
-            f"after epoch {len(history['train'])} the model {problem} (loss {loss:.4g}); "
-            "try a lower --lr or another --seed"
+            f"after epoch {len(history['train'])} the {name} {problem} (loss {loss:.4g}); "
+            "try more images, a lower --lr or another --seed"
         )

@@ -72,9 +72,11 @@ def folder(text: str) -> Path:
     return path.resolve() if path.resolve() in (PROJECT, DIGITS) else path
 
 
-def make_base_parser(description: str, data_dir: Path | None = DATA_DIR) -> ArgumentParser:
+def make_base_parser(docstring: str | None, data_dir: Path | None = DATA_DIR) -> ArgumentParser:
     """Return a parser of the options that scripts and studies share."""
-    parser = ArgumentParser(description=description.splitlines()[0], usage="%(prog)s [options]")
+    # PYTHONOPTIMIZE=2 drops docstrings; that of a study goes on with its command.
+    description = (docstring or "").split("\n\n    ")[0]
+    parser = ArgumentParser(description=description, usage="%(prog)s [options]")
     add = parser.add_argument
     text = "folder of MNIST, downloaded if missing (default: data)"
     add("--data-dir", type=Path, default=data_dir, help=text)
@@ -83,10 +85,9 @@ def make_base_parser(description: str, data_dir: Path | None = DATA_DIR) -> Argu
     return parser
 
 
-def make_parser(description: str, **defaults: object) -> ArgumentParser:
+def make_parser(docstring: str | None, **defaults: object) -> ArgumentParser:
     """Return a parser of the shared options, of `noise`, and of a recipe whose fields are given."""
-    parser = make_base_parser(description, data_dir=None)
-    parser.description = description  # what the script writes, too
+    parser = make_base_parser(docstring, data_dir=None)
     add = parser.add_argument
     text = "digits: scikit-learn's small set; auto: MNIST, or digits where it is missing"
     add("--dataset", choices=("auto", "mnist", "digits"), default="auto", help=text)
