@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         "clipped_share": clipped_all,
     }
     header = ("digit", "10 nearest latents, same digit (%)", "h1 is 0 (%)", "h2 is 0 (%)")
-    title = "Exercises 2b and 2c: how well the test images of a digit cluster, and where they clip"
+    title = "Exercises 2b and 2c: how well each digit clusters, and where it is clipped"
     write_results(options.out, figures, {"ex2": numbers}, {title: format_table(header, rows)})
 
 

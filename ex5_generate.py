@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     per_digit = digit[confident].bincount(minlength=10).tolist()
     header = ("training latents at the point", "images", "like a digit", "%")
     title = (
-        "Exercise 5b: images of the grid; one is like a digit if the classifier of exercise 4 is\n"
-        f"more than {100 * CONFIDENT:g} % sure of one"
+        "Exercise 5b: images of the grid; one is like a digit if the classifier of\n"
+        f"exercise 4 is more than {100 * CONFIDENT:g} % sure of one"
     )
     tables = {
         title: format_table(header, rows),

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     alike = (near == data.labels_test[:, None]).float().mean().item()
     found = {"noise": data.noise, **numbers, "same_label_share_of_10_clean_neighbors": alike}
     tables = {
-        "Exercise 6: noisy images, the output for them, and the output for clean images": (
+        "Exercise 6: the output, and how often the classifier of exercise 4 is correct": (
             image_metrics_table(numbers)
         ),
         "Exercise 6: of the 10 clean latents nearest to a noisy one, those of its digit": (

@@ -91,9 +91,13 @@ def main(argv: list[str] | None = None) -> None:
             "iterations": len(losses),
             "test": measured["test"],
         }
-    how = "" if options.test_set else " (of all test images: --test-set, some minutes)"
-    table = image_metrics_table({**measured, f"first {len(x_first):,} test images": first})
-    title = f"Exercises 8a, 8b and 8c: the output and the MAP estimate of noisy images{how}"
+    table = image_metrics_table({**measured, f"first {len(x_first):,} images": first})
+    title = (
+        "Exercises 8a to 8c: the output and the MAP estimate of noisy images, and how\n"
+        "often the classifier of exercise 4 is correct"
+    )
+    if not options.test_set:
+        title += " (--test-set: of all)"
     write_results(options.out, figures, numbers, {title: table})
 
 

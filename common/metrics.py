@@ -16,7 +16,7 @@ NAMES = {  # of parts of the data and of images, in tables
     "example": "ten examples",
     "test": "all test images",
     "bottleneck": "output",
-    "clean input": "output for the clean image",
+    "clean input": "output for clean",
     "MAP": "MAP estimate",
 }
 CONFIDENT = 0.9  # the probability above which the classifier counts as confident
@@ -112,8 +112,7 @@ def image_metrics_table(parts: dict[str, dict[str, dict[str, float]]]) -> str:
         for part, images in parts.items()
         for name, row in images.items()
     ]
-    header = ("", "image", "mean squared error", "PSNR (dB)", "classified correctly (%)")
-    return format_table(header, rows)
+    return format_table(("", "image", "MSE", "PSNR (dB)", "correct (%)"), rows)
 
 
 def denoise(vae: VAE, x_noisy: Tensor, beta: float) -> Tensor:

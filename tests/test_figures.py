@@ -118,9 +118,12 @@ def run(data, tmp_path_factory):
             patch.setattr(module, "write_results", lambda _, *found: results.append(found))
             patch.setattr(module, "FIRST", 20, raising=False)
             module.main(["--dataset=digits", "--device=cpu", f"--out={folder}", *own])
-        ((figures, numbers, *tables),) = results
-        cells = {place: cell for table in tables if "|" in table for place, cell in cells_of(table)}
-        return SimpleNamespace(figures=figures, cells=cells, **numbers)
+        ((figures, numbers, tables),) = results
+        exercise = f"Exercise {script[2]}", f"Exercises {script[2]}"
+        assert all(title.startswith(exercise) for title in tables)
+        lines = "\n".join(tables.values())
+        cells = {place: cell for t in tables.values() if "|" in t for place, cell in cells_of(t)}
+        return SimpleNamespace(figures=figures, cells=cells, printed=lines, **numbers)
 
     return run
 
@@ -135,7 +138,7 @@ def cells_of(table):
     """Yield the cells of a table with the names of their row and column."""
     lines = [line.strip("|").split("|") for line in table.splitlines() if "|" in line]
     header, _, *rows = ([cell.strip() for cell in line] for line in lines)
-    names = 2 if header[1] == "shown" else 1
+    names = 2 if header[1] == "image" else 1
     for row in rows:
         for column, cell in zip(header[names:], row[names:], strict=True):
             yield (" ".join(row[:names]), column), float(cell.replace(",", "").replace("-", "nan"))
@@ -188,7 +191,11 @@ def bars(figure):
     """
     (line,) = figure.axes[0].lines
     assert (line.get_label(), set(line.get_ydata())) == ("chance", {10})
-    assert figure.axes[0].get_ylim() == (0, 100)
+    assert line.get_zorder() < figure.axes[0].patches[0].get_zorder()
+    assert figure.axes[0].get_ylim() == (0, 105)
+    heights = [bar.get_height() for container in figure.axes[0].containers for bar in container]
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert written == ["" if math.isnan(height) else f"{height:.0f}" for height in heights]
     return {
         container.get_label(): [
             bar.get_height() for bar in sorted(container, key=lambda bar: bar.get_x())
@@ -244,7 +251,7 @@ def test_a_confusion_matrix_counts_digits_in_rows_and_shades_the_shares_of_a_row
     share = ax.images[0].get_array()
     assert (share[2, 7], share[2, 2], share[7, 7], share.sum()) == (75, 25, 100, 200)
     found = {text.get_text(): text.get_color() for text in ax.texts}
-    assert found == {"3\n75.0%": "white", "1\n25.0%": "black", "5\n100.0%": "white"}
+    assert found == {"3\n75.0 %": "white", "1\n25.0 %": "black", "5\n100.0 %": "white"}
     rare = 999 * torch.eye(10, dtype=torch.long)
     rare[4, 9] = 1
     assert_confusion(confusion_figure(rare), rare.tolist())  # 0.1 % is written, too
@@ -264,11 +271,14 @@ def test_the_map_loss_is_drawn_for_each_image_and_its_mean_by_the_names_of_the_s
 def test_exercise_1_shows_clean_images_and_their_reconstructions(run, data):
     found, x, model = run("ex1_autoencoder"), data.x_clean_example, Model()
     assert_rows(found.figures["ex1_reconstructions"], input=x, output=model.reconstruct(x))
-    for part, images in (("train", data.x_clean_train), ("test", data.x_clean_test)):
+    for part, row, images in (
+        ("train", "training images", data.x_clean_train),
+        ("test", "test images", data.x_clean_test),
+    ):
         mse = (model.reconstruct(images) - images).square().mean().item()
         assert found.ex1[f"mse_{part}"] == pytest.approx(mse, rel=1e-5)
-        assert found.cells[part, "mean squared error"] == pytest.approx(mse, abs=1e-5)
-        assert found.cells[part, "images"] == len(images)
+        assert found.cells[row, "mean squared error"] == pytest.approx(mse, abs=1e-5)
+        assert found.cells[row, "number"] == len(images)
 
 
 def test_exercise_2_shows_the_latents_of_the_test_images(run, data):
@@ -285,7 +295,7 @@ def test_exercise_2_shows_the_latents_of_the_test_images(run, data):
     difference = found.ex2["mean_squared_difference_of_mean_images"][2][7]
     assert difference == pytest.approx((means[0] - means[1]).square().mean().item(), rel=1e-4)
     by_digit = {digit: h[data.labels_test == digit] for digit in range(10)}
-    for text in enlarged.texts:
+    for text in (*whole.texts, *enlarged.texts):
         own = by_digit[int(text.get_text())]
         assert (own - torch.tensor(text.get_position())).norm(dim=1).min() < 0.5
     for digit, own in by_digit.items():
@@ -296,7 +306,7 @@ def test_exercise_2_shows_the_latents_of_the_test_images(run, data):
     alike = (data.labels_test[ten] == data.labels_test[:, None]).float().mean(dim=1)
     for digit in range(10):
         share = 100 * alike[data.labels_test == digit].mean().item()
-        assert found.cells[str(digit), "of 10 neighbors, same digit (%)"] == pytest.approx(
+        assert found.cells[str(digit), "10 nearest latents, same digit (%)"] == pytest.approx(
             share, abs=0.06
         )
 
@@ -332,7 +342,7 @@ def test_exercise_4_shows_the_confusion_of_the_test_images(run, data):
         logits = classifier(x)
         right = (logits.argmax(dim=1) == labels).float()
         assert found.cells["all", part] == pytest.approx(100 * right.mean().item(), abs=0.006), part
-        assert [found.cells[part, c] for c in ("images", "correct")] == [len(labels), right.sum()]
+        assert [found.cells[part, c] for c in ("number", "correct")] == [len(labels), right.sum()]
         for digit in range(10):
             percent = 100 * right[labels == digit].mean().item()
             assert found.cells[str(digit), part] == pytest.approx(percent, abs=0.006), part
@@ -342,7 +352,6 @@ def test_exercise_4_shows_the_confusion_of_the_test_images(run, data):
 
 
 DRAWN = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
-SURE = "classifier more than 90 % sure (%)"
 
 
 def grid_of(h):
@@ -379,27 +388,27 @@ def test_exercise_5_decodes_the_grid_and_counts_what_the_classifier_reads(run, d
     kinds = {"none": none, "over 90 % one digit": purity > 0.9, "mixed": ~none & (purity <= 0.9)}
     for name, chosen in {**kinds, "all": none | ~none}.items():
         share = 100 * sure[chosen].float().mean().item()
-        cells = [found.cells[name, c] for c in ("images", "more than 90 % sure", "%")]
+        cells = [found.cells[name, c] for c in ("images", "like a digit", "%")]
         assert cells == [chosen.sum(), sure[chosen].sum(), pytest.approx(share, abs=0.06)], name
     for digit in range(10):
         count = (digits[sure] == digit).sum()
-        assert found.cells[str(digit), "images, more than 90 % sure"] == count
+        assert found.cells[str(digit), "images"] == count
 
 
-def assert_image_metrics(cells, part, x_clean, labels, **shown):
+def assert_image_metrics(cells, part, x_clean, labels, shown):
     """Compare the rows of a table of `image_metrics`."""
     for name, x in shown.items():
-        row = f"{part} {name.replace('_', ' ')}"
+        row = f"{part} {name}"
         right = (Classifier()(x).argmax(dim=1) == labels).float().mean().item()
         mse = (x - x_clean).square().mean().item()
         assert cells[row, "MSE"] == pytest.approx(mse, abs=6e-6), row
         assert cells[row, "PSNR (dB)"] == pytest.approx(-10 * math.log10(mse), abs=0.006), row
-        assert cells[row, "right digit (%)"] == pytest.approx(100 * right, abs=0.006), row
+        assert cells[row, "correct (%)"] == pytest.approx(100 * right, abs=0.006), row
 
 
 def test_exercise_6_shows_noisy_images_their_outputs_and_the_clean_ones(run, data):
     found, model, x_noisy = run("ex6_denoise"), Model(), data.x_noisy_example
-    rows = {"noisy": x_noisy, "bottleneck": model.reconstruct(x_noisy)}
+    rows = {"noisy": x_noisy, "output": model.reconstruct(x_noisy)}
     assert_rows(found.figures["ex6_denoising"], **rows, clean=data.x_clean_example)
     h, h_noisy = model.encode(data.x_clean_test), model.encode(data.x_noisy_test)
     panels = found.figures["ex6_latent"].axes
@@ -408,17 +417,19 @@ def test_exercise_6_shows_noisy_images_their_outputs_and_the_clean_ones(run, dat
         assert ax.get_title() == name
         assert ax.axis() == panels[0].axis()
         assert points(ax) == expected_points(own, data.labels_test), name
-    assert_image_metrics(found.cells, "example", data.x_clean_example, data.labels_example, **rows)
+    examples = data.x_clean_example, data.labels_example
+    assert_image_metrics(found.cells, "ten examples", *examples, rows)
     x, clean = data.x_noisy_test, data.x_clean_test
     images = {
         "noisy": x,
-        "bottleneck": model.reconstruct(x),
-        "clean_input": model.reconstruct(clean),
+        "output": model.reconstruct(x),
+        "output for clean": model.reconstruct(clean),
     }
-    assert_image_metrics(found.cells, "test", clean, data.labels_test, **images)
+    assert_image_metrics(found.cells, "all test images", clean, data.labels_test, images)
     ten = torch.cdist(h_noisy, h).topk(10, largest=False).indices
     alike = (data.labels_test[ten] == data.labels_test[:, None]).float().mean().item()
     assert found.ex6["same_label_share_of_10_clean_neighbors"] == pytest.approx(alike)
+    assert found.printed.endswith(f"\n{100 * alike:.1f} %")
 
 
 def test_exercise_7_shows_the_means_of_the_vae_and_their_grid(run, data):
@@ -469,8 +480,9 @@ def test_exercise_7_compares_the_vae_with_the_autoencoder(run, data, name, scale
         "mean squared error": (model.decode(h) - data.x_clean_test).square().mean().item(),
         "KL divergence (nats)": found.ex7[name].get("kl", math.nan),
         "nearest neighbor correct (%)": 100 * right.mean().item(),
-        f"grid: {SURE}": 100 * (grid_of(h)[0][:, 1] > 2).float().mean().item(),
-        f"N(0, I): {SURE}": 100 * found.ex7[name].get("confident_share_of_prior", math.nan),
+        "grid: like a digit (%)": 100 * (grid_of(h)[0][:, 1] > 2).float().mean().item(),
+        "samples of the prior: like a digit (%)": 100
+        * found.ex7[name].get("confident_share_of_prior", math.nan),
     }.items():
         assert found.cells[row, name] == pytest.approx(value, abs=0.006, nan_ok=True), row
 
@@ -484,7 +496,10 @@ def test_exercise_8_shows_both_ways_of_denoising_and_the_loss_from_both_starts(r
     z_init, beta = model.encode(x_noisy), data.noise**2
     assert found.ex8["beta"] == beta
     _, x_estimate, losses = map_estimate(model.decode, x_noisy, 2, beta, z_init)
-    rows = {"noisy": x_noisy, "bottleneck": model.reconstruct(x_noisy), "MAP": x_estimate}
+    images = {"noisy": x_noisy, "output": model.reconstruct(x_noisy), "MAP estimate": x_estimate}
+    rows = dict(
+        zip(("noisy", "VAE output (8a)", "MAP estimate (8b)"), images.values(), strict=True)
+    )
     figure, clean = found.figures["ex8_denoising"], data.x_clean_example
     assert_rows(figure, **rows, clean=clean)
     for i, (ax, image) in enumerate(zip(figure.axes, torch.cat(list(rows.values())), strict=False)):
@@ -493,24 +508,26 @@ def test_exercise_8_shows_both_ways_of_denoising_and_the_loss_from_both_starts(r
     lines = {
         line.get_label(): line.get_ydata() for line in found.figures["ex8_map_loss"].axes[0].lines
     }
-    for name, z in (("from the encoder's mean", z_init), ("from the prior's mean, 0", 0 * z_init)):
+    for name, z in (("from the encoder's mean", z_init), ("from 0, the prior's mean", 0 * z_init)):
         first = map_loss(x_noisy, model.decode(z), z, beta).mean().item()
         assert lines[name][0] == pytest.approx(first, rel=1e-5), name
     of_examples = [psnr(x, clean[i]) for i, x in enumerate(x_estimate)]
     assert found.ex8["map_psnr_of_examples"] == pytest.approx(of_examples, rel=1e-5)
     assert found.ex8["last_map_loss_of_examples"] == pytest.approx(losses[-1].tolist(), rel=1e-5)
-    assert_image_metrics(found.cells, "example", clean, data.labels_example, **rows)
+    assert_image_metrics(found.cells, "ten examples", clean, data.labels_example, images)
 
 
 def test_exercise_8_measures_both_ways_on_the_test_images(run, data):
     found, model = run("ex8_map_denoise", "--test-set"), Model(VAE_SCALE)
     x, clean, labels = data.x_noisy_test, data.x_clean_test, data.labels_test
-    images = {"noisy": x, "bottleneck": model.reconstruct(x)}
-    assert_image_metrics(found.cells, "test", clean, labels, **images)
+    images = {"noisy": x, "output": model.reconstruct(x)}
+    assert_image_metrics(found.cells, "all test images", clean, labels, images)
     images = {name: x[:20] for name, x in images.items()}
-    assert_image_metrics(found.cells, "first 20 of test", clean[:20], labels[:20], **images)
+    assert_image_metrics(found.cells, "first 20 images", clean[:20], labels[:20], images)
     of_map = found.ex8_test_set["test"]["MAP"]
-    assert of_map["psnr"] == pytest.approx(found.cells["test MAP", "PSNR (dB)"], abs=0.006)
+    assert of_map["psnr"] == pytest.approx(
+        found.cells["all test images MAP estimate", "PSNR (dB)"], abs=0.006
+    )
     assert "MAP" not in found.ex8["test"]
     z, log_std = model.posterior(clean)
     kl = (z**2 + (2 * log_std).exp() - 1 - 2 * log_std).mean(dim=0) / 2

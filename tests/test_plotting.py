@@ -25,7 +25,8 @@ def test_the_images_of_a_grid_share_the_axes_of_the_latents_and_are_centered_the
     torch.testing.assert_close(torch.stack([a[0], b[0]]), h.min(dim=0).values)
     torch.testing.assert_close(torch.stack([a[-1], b[-1]]), h.max(dim=0).values)
     images = torch.zeros(225, 1, 32, 32)
-    top, bottom = grid_figure(images, a, b, h, torch.zeros(500, dtype=torch.long)).axes
+    figure = grid_figure(images, a, b, h, torch.zeros(500, dtype=torch.long))
+    top, bottom = figure.axes
     crosses = torch.from_numpy(bottom.lines[0].get_xydata()).float()
     torch.testing.assert_close(crosses, grid_points(a, b), msg="the crosses of the grid")
     x0, x1, y0, y1 = top.images[0].get_extent()
@@ -35,6 +36,14 @@ def test_the_images_of_a_grid_share_the_axes_of_the_latents_and_are_centered_the
         torch.testing.assert_close(centers, axis)
     for ax in (top, bottom):
         assert (*ax.get_xlim(), *ax.get_ylim()) == pytest.approx((x0, x1, y0, y1))
+    figure.draw_without_rendering()
+    assert 2.54 * figure.get_figheight() <= 11
+    width, height = top.get_window_extent().size / figure.dpi * 25.4 / 15
+    assert width == pytest.approx(height, rel=1e-3)
+    assert width > 5.5, "millimeters of an image"
+    for text in bottom.texts:  # between the crosses
+        steps = (torch.tensor(text.get_position()) - crosses[0]) / (crosses[-1] - crosses[0]) * 14
+        torch.testing.assert_close(steps % 1, torch.tensor([0.5, 0.5]))
 
 
 def test_the_priors_circles_hold_their_shares_of_its_samples():
@@ -43,10 +52,11 @@ def test_the_priors_circles_hold_their_shares_of_its_samples():
     for ax in figure.axes:
         assert len(ax.collections[0].get_offsets()) == len(z), "not every latent is drawn"
     circles = [patch for patch in figure.axes[0].patches if isinstance(patch, Circle)]
-    texts = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
-    for circle, share in zip(circles, (0.5, 0.9, 0.99), strict=True):
+    lines = figure.axes[0].get_legend().get_lines()
+    for circle, line, share in zip(circles, lines, (0.5, 0.9, 0.99), strict=True):
         assert circle.center == (0, 0)
-        assert texts[f"{100 * share:g} %"] == (0, circle.radius)
+        assert line.get_label().startswith(f"{100 * share:g} %")
+        assert line.get_linestyle() == circle.get_linestyle()
         assert (z.norm(dim=1) < circle.radius).float().mean() == pytest.approx(share, abs=0.01)
 
 
@@ -75,15 +85,17 @@ def history(train, test):
 
 
 def test_training_loss_stands_mid_epoch_and_test_loss_at_its_end():
-    figure = loss_curves(history([3.0, 2.0], [4.0, 2.5, 1.5]), {"loss": "loss"})
+    figure = loss_curves(history([9.0, 2.0], [40.0, 2.5, 1.5]), {"loss": "loss"})
     train, test = figure.axes[0].lines
     assert train.get_xdata().tolist() == [0.5, 1.5]
     assert test.get_xdata().tolist() == [1, 2]
     assert test.get_ydata().tolist() == [2.5, 1.5]
-    assert figure.axes[0].get_yscale() == "log"
+    assert (figure.axes[0].get_yscale(), figure.axes[0].get_ylabel()) == ("log", "loss, log axis")
     low, high = figure.axes[0].get_ylim()
     assert 1 < low < 1.5
-    assert 3 < high < 4  # not the loss before the first epoch
+    assert 9 < high < 12  # not the loss before the first epoch
+    (ax,) = loss_curves(history([3.0, 2.0], [4.0, 2.5, 1.5]), {"loss": "loss"}).axes
+    assert (ax.get_yscale(), ax.get_ylabel()) == ("linear", "loss")
 
 
 def test_figures_and_numbers_are_written_whole(tmp_path):
