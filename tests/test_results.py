@@ -135,29 +135,69 @@ def test_the_means_of_three_seeds_reach_their_targets():
     assert mean("vae16, MAP, right digit, %") >= 99
 
 
-def test_the_readme_quotes_the_committed_numbers():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    share = committed("ex2")["same_label_share_of_10_neighbors"]
-    of_grid, ex6 = committed("ex5")["points"]["all"], committed("ex6")["test"]
-    bottleneck = committed("ex8")["test"]
-    of_map = committed("ex8_test_set")["test"]["MAP"]
-    for quote, *expected in (
-        ("loss | mean squared error #", committed("ex1")["mse_test"]),
-        ("# % of neighbors", 10 * sum(share)),
-        ("accuracy | # % correct", committed("ex3")["all"]["accuracy"]),
-        ("classifier # % correct", committed("ex4")["test"]["accuracy"]),
-        ("augmented # % correct", committed("ex4_augmented")["test"]["accuracy"]),
-        ("# of # images", of_grid["confident"], of_grid["images"]),
-        ("# dB, from # dB", ex6["bottleneck"]["psnr"], ex6["noisy"]["psnr"]),
-        ("of the VAE #", committed("ex7")["VAE"]["mse"]),
-        ("latents | 59.3 % | # %", committed("ex7")["VAE"]["knn_accuracy"]),
-        ("# dB through the bottleneck", bottleneck["bottleneck"]["psnr"]),
-        ("error | 0.0252 | # |", bottleneck["clean input"]["mse"]),
-        ("# dB by MAP, # % read correctly", of_map["psnr"], of_map["right_digit"]),
-    ):
-        found = re.search(re.escape(quote).replace(r"\#", r"([\d.]+)"), readme)
-        assert found, quote
-        # Figures drawn on another processor leave numbers that differ in the last digit.
-        for text, value in zip(found.groups(), expected, strict=True):
-            last_digit = 10.0 ** -len(text.partition(".")[2])
-            assert float(text) == pytest.approx(value, rel=0, abs=max(1.1 * last_digit, 3e-6))
+def assert_quoted(text, *expected):
+    """Compare the numbers of a text in their order; their last digits depend on the processor."""
+    found = re.findall(r"\d[\d.,]*\d|\d", text)
+    for number, value in zip(found, expected, strict=True):
+        last_digit = 10.0 ** -len(number.partition(".")[2])
+        assert float(number.replace(",", "")) == pytest.approx(
+            value, rel=0, abs=max(1.1 * last_digit, 3e-6)
+        ), text
+
+
+def test_the_readme_names_a_figure_and_the_number_of_every_part():
+    readme, report = ((ROOT / f).read_text(encoding="utf-8") for f in ("README.md", "REPORT.md"))
+    headings = re.findall(r"^#+ (.*)", report, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    rows = [re.split(r" *\| *", row) for row in re.findall(r"^\| \[\d.*", readme, re.MULTILINE)]
+    parts = {}
+    for _, part, _, figures, number, _ in rows:
+        name, anchor = re.fullmatch(r"\[(.+)\]\(REPORT.md#(.+)\)", part).groups()
+        parts[name] = number
+        assert anchor in anchors, part
+        for figure in re.findall(r"ex\w+", figures):
+            assert (ROOT / f"figures/{figure}.pdf").exists()
+    ex2, ex3, ex4, ex5, vae, ex8 = (committed(f"ex{n}") for n in (2, 3, 4, 5, 7, 8))
+    vae, augmented = vae["VAE"], committed("ex4_augmented")["test"]["accuracy"]
+    ex6, of_map = committed("ex6")["test"], committed("ex8_test_set")["test"]["MAP"]
+    through, of_grid, ex1 = ex8["test"]["bottleneck"], ex5["points"]["all"], committed("ex1")
+    neighbors = 10 * sum(ex2["same_label_share_of_10_neighbors"])
+    samples = 100 * vae["confident_share_of_prior"]
+    numbers = {
+        "1": [ex1["mse_test"]],
+        "2b": [10, neighbors],
+        "2c": [100 * share for share in ex2["clipped_share"]],
+        "3a": [ex3["all"]["accuracy"], 1000, ex3["first"]["accuracy"]],
+        "3b": [ex3["all"]["correct_by_chance"], 10_000],
+        "4a": [ex4["test"]["accuracy"]],
+        "4b": [ex4["test"]["cross_entropy"], ex4["train"]["cross_entropy"]],
+        "4c": [augmented],
+        "5b": [of_grid["confident"], of_grid["images"]],
+        "6a": [ex6["bottleneck"]["psnr"], ex6["noisy"]["psnr"]],
+        "7a": [vae["mse"]],
+        "7c": [vae["knn_accuracy"], vae["kl"]],
+        "7e": [samples],
+        "8a": [through["psnr"]],
+        "8b": [of_map["psnr"]],
+        "8c": [through["right_digit"], of_map["right_digit"]],
+    }
+    assert "".join(parts) == "12a2b2c3a3b3c4a4b4c5a5b6a7a7b7c7d7e8a8b8c"
+    for part, text in parts.items():
+        if text == "-":
+            assert part in ("2a", "3c", "5a", "7b", "7d")
+        else:
+            assert_quoted(re.sub(r"\(8\w\)", "", text), *numbers[part])
+    results = dict(re.findall(r"^\| (\w.+?) \|.*\| ([\d.]+).* \|$", readme, re.MULTILINE))
+    for name, value in {
+        "autoencoder, mean squared error": ex1["mse_test"],
+        "nearest neighbor in its two latents": ex3["all"]["accuracy"],
+        "classifier": ex4["test"]["accuracy"],
+        "classifier trained with `--augment`": augmented,
+        "VAE with two latents, mean squared error": vae["mse"],
+        "nearest neighbor in its latents": vae["knn_accuracy"],
+        "VAE with 16 latents, mean squared error": ex8["test"]["clean input"]["mse"],
+        "8a: noisy images through its bottleneck": through["psnr"],
+        "8b: MAP estimate": of_map["psnr"],
+    }.items():
+        assert_quoted(results.pop(name), value)
+    assert not results

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import statistics
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from torch import nn
 import models
 from common.dataset import NOISE
 from common.initialization import init_autoencoder
-from common.script import fixed, make_base_parser
+from common.script import make_base_parser
 from studies import (
     balance,
     capacity,
@@ -222,25 +221,11 @@ def test_a_validation_split_has_no_test_image(few_digits, monkeypatch):
 
 
 @of_committed_models
-def test_the_readmes_quote_the_seeds():
+def test_the_readme_quotes_the_seeds():
     found = numbers("studies/seeds")
     readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
     for row in seeds.summarize(found):
         assert re.search(r" *\| *".join(map(re.escape, row)), readme), row
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name, digits in (
-        ("autoencoder, mse", 4),
-        ("autoencoder, nearest neighbor, %", 2),
-        ("classifier, accuracy, %", 2),
-        ("vae2, mse", 4),
-        ("vae2, nearest neighbor, %", 2),
-        ("vae16, mse", 5),
-        ("vae16, bottleneck, dB", 2),
-        ("vae16, MAP, dB", 2),
-    ):
-        values = [result[name] for result in found]
-        mean, low, high = fixed([statistics.mean(values), min(values), max(values)], digits)
-        assert f"| {mean} ({low} to {high}) " in readme, name
 
 
 def test_a_filter_that_no_image_activates_is_dead(digits):
