@@ -32,9 +32,10 @@ def main(argv: list[str] | None = None) -> None:
     near = data.labels_test[neighbors(h, h_noisy, count=10)]
     alike = (near == data.labels_test[:, None]).float().mean().item()
     found = {"noise": data.noise, **numbers, "same_label_share_of_10_clean_neighbors": alike}
+    parts = {"ten examples": numbers["example"], "all test images": numbers["test"]}
     tables = {
         "Exercise 6: the output, and how often the classifier of exercise 4 is correct": (
-            image_metrics_table(numbers)
+            image_metrics_table(parts)
         ),
         "Exercise 6: of the 10 clean latents nearest to a noisy one, those of its digit": (
             f"{100 * alike:.1f} %"

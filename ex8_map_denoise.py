@@ -65,8 +65,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     x_first = data.x_noisy_test[:FIRST]
     x_estimate_test = denoise(vae, data.x_noisy_test if options.test_set else x_first, beta)
-    bottleneck = predict(vae.reconstruct, x_first)
-    images = {"noisy": x_first, "bottleneck": bottleneck, "MAP": x_estimate_test[:FIRST]}
+    images = {
+        "noisy": x_first,
+        "output": predict(vae.reconstruct, x_first),
+        "MAP": x_estimate_test[:FIRST],
+    }
     first = image_metrics(images, data.x_clean_test[:FIRST], data.labels_test[:FIRST], classifier)
     found = {
         "noise": data.noise,
@@ -91,14 +94,18 @@ def main(argv: list[str] | None = None) -> None:
             "iterations": len(losses),
             "test": measured["test"],
         }
-    table = image_metrics_table({**measured, f"first {len(x_first):,} images": first})
+    parts = {
+        "ten examples": measured["example"],
+        "all test images": measured["test"],
+        f"first {len(x_first):,} images": first,
+    }
     title = (
         "Exercises 8a to 8c: the output and the MAP estimate of noisy images, and how\n"
         "often the classifier of exercise 4 is correct"
     )
     if not options.test_set:
         title += " (--test-set: of all)"
-    write_results(options.out, figures, numbers, {title: table})
+    write_results(options.out, figures, numbers, {title: image_metrics_table(parts)})
 
 
 if __name__ == "__main__":

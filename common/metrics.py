@@ -12,13 +12,6 @@ from common.script import fixed, format_table
 from MAP_template import map_estimate
 from models import VAE
 
-NAMES = {  # of parts of the data and of images, in tables
-    "example": "ten examples",
-    "test": "all test images",
-    "bottleneck": "output",
-    "clean input": "output for clean",
-    "MAP": "MAP estimate",
-}
 CONFIDENT = 0.9  # the probability above which the classifier counts as confident
 
 
@@ -85,7 +78,7 @@ def bottleneck_metrics(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Exercises 6 and 8a: return the `image_metrics` of the ten examples and of all test images.
 
-    The images are the noisy ones, those after the bottleneck of a model, and clean ones after it.
+    The images are the noisy ones, a model's output for them, and its output for clean ones.
     """
     found = {}
     for part in ("example", "test"):
@@ -94,8 +87,8 @@ def bottleneck_metrics(
         )
         images = {
             "noisy": x_noisy,
-            "bottleneck": predict(model.reconstruct, x_noisy),
-            "clean input": predict(model.reconstruct, x_clean),
+            "output": predict(model.reconstruct, x_noisy),
+            "output for clean": predict(model.reconstruct, x_clean),
         }
         found[part] = image_metrics(images, x_clean, labels, classifier)
     return found
@@ -104,11 +97,7 @@ def bottleneck_metrics(
 def image_metrics_table(parts: dict[str, dict[str, dict[str, float]]]) -> str:
     """Return a table of `image_metrics` by the part of the data and by how the images were made."""
     rows = [
-        (
-            *(NAMES.get(key, key) for key in (part, name)),
-            f"{row['mse']:.5f}",
-            *fixed((row["psnr"], row["right_digit"])),
-        )
+        (part, name, f"{row['mse']:.5f}", *fixed((row["psnr"], row["right_digit"])))
         for part, images in parts.items()
         for name, row in images.items()
     ]

@@ -14,16 +14,6 @@ DATA_DIR = PROJECT / "data"
 DIGITS = PROJECT / "digits"  # where the results go if scikit-learn's digits take MNIST's place
 TRAINING = ("epochs", "batch_size", "lr", "seed", "limit", "latent_size", "pixels")
 
-NUMBERS = {  # options: their kind, the least value and what they are
-    "epochs": (int, 1, "number of epochs"),
-    "batch_size": (int, 1, "images per step"),
-    "lr": (float, 1e-9, "peak learning rate"),
-    "seed": (int, 0, "seed of the training run"),
-    "latent_size": (int, 1, "number of latent units"),
-    "pixels": (float, 1e-9, "N of the loss, which weighs the reconstruction"),
-    "noise": (float, 1e-9, "standard deviation of the noise"),
-}
-
 
 class ScriptError(Exception):
     """An error that ends a script; the message is one line that also says what to do."""
@@ -97,18 +87,19 @@ def make_parser(docstring: str | None, **defaults: object) -> ArgumentParser:
     if "epochs" in defaults:
         add("--retrain", action="store_true", help="train anew and replace the checkpoint")
         defaults["seed"] = 0
-    for name in NUMBERS:
+    for name, kind, low, text in (
+        ("epochs", int, 1, "number of epochs"),
+        ("batch_size", int, 1, "images per step"),
+        ("lr", float, 1e-9, "peak learning rate"),
+        ("seed", int, 0, "seed of the training run"),
+        ("latent_size", int, 1, "number of latent units"),
+        ("pixels", float, 1e-9, "N of the loss, which weighs the reconstruction"),
+        ("noise", float, 1e-9, "standard deviation of the noise"),
+    ):
         if defaults.get(name) is not None:
-            add_number(parser, name, defaults[name])
+            option, text = f"--{name.replace('_', '-')}", f"{text} (default: %(default)s)"
+            add(option, type=number(kind, low), default=defaults[name], help=text)
     return parser
-
-
-def add_number(parser: ArgumentParser, name: str, default: float | None = None) -> None:
-    """Add one of `NUMBERS` to the options."""
-    kind, low, text = NUMBERS[name]
-    text = text if default is None else f"{text} (default: %(default)s)"
-    option = f"--{name.replace('_', '-')}"
-    parser.add_argument(option, type=number(kind, low), default=default, help=text)
 
 
 def read_options(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:

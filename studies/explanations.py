@@ -127,7 +127,7 @@ def channels_restored(data: Dataset, seed: int, classifier: Classifier) -> dict[
     x, found = predict(first, data.x_noisy_test), {}
     for name, (scale, target) in corrections.items():
         found[name] = predict(model.decoder, predict(rest, (x - noisy_mean) * scale + target))
-    found["clean input"] = predict(model.reconstruct, data.x_clean_test)
+    found["output for clean"] = predict(model.reconstruct, data.x_clean_test)
     return image_metrics(found, data.x_clean_test, data.labels_test, classifier)
 
 

@@ -162,7 +162,7 @@ def test_5b_the_digits_that_are_recognized_and_points_of_one_digit_more_often_th
 def test_6_the_output_is_no_better_than_its_input_and_the_encoder_loses_the_digit():
     ex6 = figures("ex6")
     test, near = ex6["test"], ex6["same_label_share_of_10_clean_neighbors"]
-    assert test["bottleneck"]["psnr"] < test["noisy"]["psnr"] < test["clean input"]["psnr"] - 3
+    assert test["output"]["psnr"] < test["noisy"]["psnr"] < test["output for clean"]["psnr"] - 3
     assert 0.1 < near < 0.15
     assert test["noisy"]["right_digit"] > 95
 
@@ -175,8 +175,8 @@ def test_6_a_larger_weight_decay_resists_noise_with_every_seed():
 
 
 def test_6_two_units_are_no_reason_and_most_of_the_noise_is_common_to_all_draws():
-    checked, ex6 = studies("explanations"), figures("ex6")["test"]["bottleneck"]
-    of_vae = checked["vae2"]["bottleneck"]
+    checked, ex6 = studies("explanations"), figures("ex6")["test"]["output"]
+    of_vae = checked["vae2"]["output"]
     assert of_vae["psnr"] > ex6["psnr"] + 3
     assert of_vae["right_digit"] > ex6["right_digit"] + 50
     noisy, clipped = checked["noise_path"].values()
@@ -186,7 +186,7 @@ def test_6_two_units_are_no_reason_and_most_of_the_noise_is_common_to_all_draws(
 
 def test_6_shift_and_scale_of_the_first_channels_are_most_of_the_failure_with_every_seed():
     ex6, runs = figures("ex6")["test"], studies("explanations")["channels_restored"]
-    assert runs[0]["nothing"]["psnr"] == pytest.approx(ex6["bottleneck"]["psnr"], abs=0.01)
+    assert runs[0]["nothing"]["psnr"] == pytest.approx(ex6["output"]["psnr"], abs=0.01)
     for run in runs:
         nothing, mean, both, clean = run.values()
         for key in ("psnr", "right_digit"):
@@ -277,11 +277,11 @@ def test_8a_sixteen_latents_are_all_used_and_the_noise_makes_most_of_the_error()
     ex8, ex6 = figures("ex8"), figures("ex6")["test"]
     assert min(ex8["kl_per_unit"]) > 0.5
     test, errors = ex8["test"], studies("explanations")["bottleneck"]
-    assert test["bottleneck"]["psnr"] > ex6["bottleneck"]["psnr"] + 4
-    assert 94 < test["bottleneck"]["right_digit"] < test["noisy"]["right_digit"]
-    vae2 = studies("explanations")["vae2"]["bottleneck"]
+    assert test["output"]["psnr"] > ex6["output"]["psnr"] + 4
+    assert 94 < test["output"]["right_digit"] < test["noisy"]["right_digit"]
+    vae2 = studies("explanations")["vae2"]["output"]
     of_seeds = [r["nothing"]["psnr"] for r in studies("explanations")["channels_restored"]]
-    assert max(of_seeds) + 2.5 < vae2["psnr"] < test["bottleneck"]["psnr"] - 3
+    assert max(of_seeds) + 2.5 < vae2["psnr"] < test["output"]["psnr"] - 3
     assert errors["clean"] < 0.5 * errors["noisy"]
     assert errors["best latents"] < errors["clean"]
     assert errors["unconverged"] == 0
@@ -325,9 +325,9 @@ def test_8b_no_other_weight_is_better_and_a_large_one_is_worse():
 
 def test_8c_the_map_estimate_is_best_of_the_two_and_few_steps_suffice():
     ex8, test = figures("ex8"), figures("ex8_test_set")["test"]
-    assert test["MAP"]["psnr"] > test["bottleneck"]["psnr"] + 3
+    assert test["MAP"]["psnr"] > test["output"]["psnr"] + 3
     assert test["MAP"]["right_digit"] > test["noisy"]["right_digit"]
-    assert test["clean input"]["psnr"] > test["MAP"]["psnr"]
+    assert test["output for clean"]["psnr"] > test["MAP"]["psnr"]
     (level,) = (r for r in studies("error_split")["levels"] if r["noise"] == ex8["noise"])
     assert abs(ex8["first"]["MAP"]["psnr"] - level["psnr"]["MAP"]) < 0.02
 

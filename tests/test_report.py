@@ -108,7 +108,7 @@ def test_the_numbers_are_those_of_the_json_files(root):
     for file, *keys in (
         ("ex1", "mse_test"),
         ("ex4", "train", "cross_entropy"),
-        ("ex6", "test", "bottleneck", "psnr"),
+        ("ex6", "test", "output", "psnr"),
         ("ex8_test_set", "test", "MAP", "psnr"),
     ):
         made_up = json.loads((root / "figures" / f"{file}.json").read_text())

@@ -160,7 +160,7 @@ def test_the_readme_names_a_figure_and_the_number_of_every_part():
     ex2, ex3, ex4, ex5, vae, ex8 = (committed(f"ex{n}") for n in (2, 3, 4, 5, 7, 8))
     vae, augmented = vae["VAE"], committed("ex4_augmented")["test"]["accuracy"]
     ex6, of_map = committed("ex6")["test"], committed("ex8_test_set")["test"]["MAP"]
-    through, of_grid, ex1 = ex8["test"]["bottleneck"], ex5["points"]["all"], committed("ex1")
+    through, of_grid, ex1 = ex8["test"]["output"], ex5["points"]["all"], committed("ex1")
     neighbors = 10 * sum(ex2["same_label_share_of_10_neighbors"])
     samples = 100 * vae["confident_share_of_prior"]
     numbers = {
@@ -173,7 +173,7 @@ def test_the_readme_names_a_figure_and_the_number_of_every_part():
         "4b": [ex4["test"]["cross_entropy"], ex4["train"]["cross_entropy"]],
         "4c": [augmented],
         "5b": [of_grid["confident"], of_grid["images"]],
-        "6a": [ex6["bottleneck"]["psnr"], ex6["noisy"]["psnr"]],
+        "6a": [ex6["output"]["psnr"], ex6["noisy"]["psnr"]],
         "7a": [vae["mse"]],
         "7c": [vae["knn_accuracy"], vae["kl"]],
         "7e": [samples],
@@ -195,7 +195,7 @@ def test_the_readme_names_a_figure_and_the_number_of_every_part():
         "classifier trained with `--augment`": augmented,
         "VAE with two latents, mean squared error": vae["mse"],
         "nearest neighbor in its latents": vae["knn_accuracy"],
-        "VAE with 16 latents, mean squared error": ex8["test"]["clean input"]["mse"],
+        "VAE with 16 latents, mean squared error": ex8["test"]["output for clean"]["mse"],
         "8a: noisy images through its bottleneck": through["psnr"],
         "8b: MAP estimate": of_map["psnr"],
     }.items():

@@ -67,10 +67,10 @@ def test_noise_and_beta_are_those_of_the_options(out, quick_map, no_figures):
     )
     numbers = json.loads((out / "figures/ex8_test_set.json").read_text())
     assert (numbers["noise"], numbers["beta"]) == (0.1, 0.02)
-    assert list(numbers["test"]) == ["noisy", "bottleneck", "clean input", "MAP"]
+    assert list(numbers["test"]) == ["noisy", "output", "output for clean", "MAP"]
     assert numbers["test"]["noisy"]["psnr"] == pytest.approx(20, abs=0.1)
     first = json.loads((out / "figures/ex8.json").read_text())["first"]
-    assert list(first) == ["images", "noisy", "bottleneck", "MAP"]
+    assert list(first) == ["images", "noisy", "output", "MAP"]
     assert first["images"] == 20
 
 
