@@ -115,18 +115,14 @@ def loss_curves(history: History, terms: dict[str, str]) -> Figure:
     figure.get_layout_engine().set(wspace=0.06)
     for ax, (term, name) in zip(panels, terms.items(), strict=True):
         train, test = ([epoch[term] for epoch in history[part]] for part in ("train", "test"))
-        marker = "o" if len(train) < 10 else ""
-        for part, epochs, values, style in (
-            ("training", np.arange(len(train)) + 0.5, train, {"color": COLORS[0], "linewidth": 3}),
-            ("test", np.arange(1, len(test)), test[1:], {"color": "black", "linestyle": "--"}),
-        ):
-            style = {"linewidth": 1, "marker": marker, "markersize": 4, **style}
-            ax.plot(epochs, values, label=part, **style)
+        style = {"marker": "o" if len(train) < 10 else "", "markersize": 4}
+        wide = {"color": COLORS[0], "linewidth": 3}
+        ax.plot(np.arange(len(train)) + 0.5, train, label="training", **wide, **style)
+        ax.plot(range(1, len(test)), test[1:], "k--", label="test", linewidth=1, **style)
         ax.set(xlabel="epoch", xlim=(0, None))
         ax.set_ylabel(name, size=8)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        values = np.concatenate([line.get_ydata() for line in ax.lines])
-        if values.min() > 0 and values.max() > 4 * values.min():
+        if 0 < min(train + test) < max(train + test[1:]) / 4:
             logarithmic(ax)
         ax.grid(alpha=0.25)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)

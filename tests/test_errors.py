@@ -2,6 +2,7 @@
 
 import http.server
 import importlib
+import subprocess
 import threading
 
 import pytest
@@ -53,6 +54,7 @@ CASES = {
     "folder is a file": (EX1, a_file("out"), OUT, 2, ["--out", "out", "folder"]),
     "latents of exercise 7": (EX7, nothing, [*OUT, "--latent-size", "3"], 1, ["two", "exercise 8"]),
     "diverges": (EX1, nothing, [*OUT, "--epochs", "3", "--lr", "1e6"], 1, ["lower --lr"]),
+    "one image": (EX7, checkpoint(), [*OUT, "--limit", "1"], 1, ["the vae2 gives", "more images"]),
     "no model": (EX2, nothing, OUT, 1, ["autoencoder.pt", "python ex1_autoencoder.py --out"]),
     "another epoch": (EX1, checkpoint(), [*OUT, "--epochs", "3"], 1, ["epochs 20, not 3"]),
     "other latents": (
@@ -121,6 +123,16 @@ def test_the_defaults_want_no_folder_and_any_other_folder_will_do(tmp_path, monk
     assert (options.epochs, options.out) == (3, tmp_path)
     monkeypatch.chdir(PROJECT / "tests")
     assert read_options(parser, ["--out=.."]).out == PROJECT
+    assert read_options(make_parser(None), []).out is None  # PYTHONOPTIMIZE drops docstrings
+
+
+def test_a_python_that_is_missing_is_named(tmp_path):
+    (tmp_path / "requirements.txt").touch()
+    command = ["make", "-f", str(PROJECT / "Makefile"), "PYTHON=python9", "figures"]
+    stopped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert stopped.returncode == 2
+    assert "python9 is no Python 3.10 or newer" in stopped.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["requirements.txt"]
 
 
 def test_a_download_that_breaks_off_is_named(tmp_path, monkeypatch):
@@ -140,6 +152,7 @@ def test_a_download_that_breaks_off_is_named(tmp_path, monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}/"
     monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
+    monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(ScriptError, match="cannot be downloaded"):
         importlib.import_module(EX1).main(["--data-dir", str(tmp_path)])
     server.shutdown()
