@@ -2,15 +2,15 @@
 
     python -m report.explorer
 
-The page holds the weights of the networks, in half precision, and computes every image from its
-latent, and what the networks make of a drawing; the frames of the MAP estimate are computed here.
-It works offline.
+The page holds the weights of the networks, in half precision, and computes every image: decoded
+latents, what the networks make of a drawing, and the MAP estimates. It works offline.
 """
 
 import base64
 import io
 import json
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -18,17 +18,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common.dataset import Dataset, load_data
-from common.latent import label_places
-from common.metrics import predict, psnr
+from common.latent import PRIOR_RADII, label_places, neighbors
+from common.metrics import confident_digits, predict
 from common.plotting import DIGIT_COLORS
 from common.pretrained import load_model
 from common.script import PROJECT, make_parser, read_options, run_script, short, write_file
-from MAP_template import map_estimate, map_loss
 from models import VAE, Autoencoder, Classifier
 
 TEMPLATE = PROJECT / "report" / "explorer.html"
-NEAREST_OF = 500  # test images
-FRAMES = 30  # of the MAP estimate, at most
+SHOWN = 500  # test images that the page can show
 SETTINGS = (  # of layers, as PyTorch names them
     *("kernel_size", "stride", "padding", "unflattened_size"),
     *("scale_factor", "upscale_factor", "downscale_factor"),
@@ -88,36 +86,32 @@ def export_networks(
     return networks
 
 
-def export_plane(model: nn.Module, data: Dataset) -> dict:
-    """Return the latents of the test images, and where the names of the digits are written."""
+def export_plane(model: nn.Module, classifier: Classifier, data: Dataset) -> dict:
+    """Return the latents of the test images, where their names are written, and a place to start.
+
+    Of the latents in the dense half, apart from the names, it is that of the clearest image that
+    looks like its digit.
+    """
     h = predict(model.encode, data.x_clean_test)
-    names = label_places(h, data.labels_test, h.amin(dim=0).tolist(), h.amax(dim=0).tolist())
-    return {"latents": halves([h]), "names": [names[digit] for digit in range(10)]}
+    low, high = h.amin(dim=0), h.amax(dim=0)
+    names = label_places(h, data.labels_test, low.tolist(), high.tolist())
+    away = torch.cdist(h, torch.tensor(list(names.values()))).amin(dim=1) > (high - low).max() / 14
+    images = predict(model.decode, h)
+    confident, digit = confident_digits(classifier, images)
+    near = neighbors(h, None, count=min(50, len(h) - 1))
+    spread = (h[near] - h[:, None]).norm(dim=2).mean(dim=1)
+    suited = away & confident & (digit == data.labels_test) & (spread < spread.median())
+    edges = images.diff(dim=3).square().mean(dim=(1, 2, 3)) * suited
+    return {"latents": halves([h]), "names": names, "start": h[edges.argmax()].tolist()}
 
 
-def export_denoising(vae: VAE, data: Dataset) -> dict:
-    """Return the ten examples with the MAP estimate, its loss and PSNR along the iterations."""
-    x_noisy, x_clean, beta = data.x_noisy_example, data.x_clean_example, data.noise**2
-    z_init, images = vae.encode(x_noisy), []  # one image per iteration, and x_estimate
-    hook = vae.decoder.register_forward_hook(lambda *call: images.append(call[2].detach()))
-    z_estimate, x_estimate, losses = map_estimate(
-        vae.decode, x_noisy, z_init.shape[1], beta, z_init
-    )
-    hook.remove()
-    losses = torch.cat([losses, map_loss(x_noisy, x_estimate, z_estimate, beta)[None]])
-    steps = np.unique(np.geomspace(1, len(losses), FRAMES).round().astype(int)) - 1
-    estimates = torch.stack(images)[steps]
-    return {
-        "labels": data.labels_example.tolist(),
-        "beta": beta,
-        "iterations": steps.tolist(),
-        "noisy": sprite(x_noisy),
-        "clean": sprite(x_clean),
-        "estimates": sprite(estimates.transpose(0, 1).flatten(0, 1)),
-        "losses": losses[steps].T.tolist(),
-        "psnr": [[psnr(x, clean) for x in estimates[:, i]] for i, clean in enumerate(x_clean)],
-        "psnr_noisy": [psnr(x, clean) for x, clean in zip(x_noisy, x_clean, strict=True)],
-    }
+def farthest_points(h: Tensor, count: int) -> list[int]:
+    """Return the indices of `count` latents `h` `(N, 2)`, each as far as possible from others."""
+    chosen, distance = [0], (h - h[0]).norm(dim=1)
+    while len(chosen) < min(count, len(h)):
+        chosen.append(distance.argmax().item())
+        distance = distance.minimum((h - h[chosen[-1]]).norm(dim=1))
+    return chosen
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -128,16 +122,25 @@ def main(argv: list[str] | None = None) -> None:
     autoencoder, classifier, vae2, vae16 = (
         load_model(name, options.out, dataset=data.name) for name in names
     )
+    x, planes = data.x_clean_test, {"autoencoder": autoencoder, "vae": vae2}
+    covering = [farthest_points(predict(m.encode, x), SHOWN) for m in planes.values()]
+    shown = list(dict.fromkeys(chain.from_iterable(zip(*covering, strict=True))))[:SHOWN]
+    errors = (predict(vae16.reconstruct, x) - x).square().mean(dim=(1, 2, 3))
     content = {
         "colors": DIGIT_COLORS,
+        "radii": PRIOR_RADII,
         "labels": base64_of(data.labels_test.numpy().astype("u1")),
-        "images": sprite(data.x_clean_test[:NEAREST_OF]),
+        "shown": shown,
+        "images": sprite(x[shown]),
+        "errors": errors.quantile(torch.linspace(0, 1, 101)).tolist(),
         "networks": export_networks(autoencoder, classifier, {"vae": vae2, "vae16": vae16}),
-        "planes": {
-            "autoencoder": export_plane(autoencoder, data),
-            "vae": export_plane(vae2, data),
+        "planes": {name: export_plane(m, classifier, data) for name, m in planes.items()},
+        "noise": data.noise,
+        "examples": {
+            "labels": data.labels_example.tolist(),
+            "noisy": halves([data.x_noisy_example]),
+            "clean": halves([data.x_clean_example]),
         },
-        "denoising": export_denoising(vae16, data),
     }
     page = TEMPLATE.read_text(encoding="utf-8").replace(
         "{{ content }}", json.dumps(content, separators=(",", ":"))
