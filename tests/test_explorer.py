@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver import ActionChains, Keys
@@ -21,10 +22,11 @@ from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.support.ui import WebDriverWait
 
 from common.dataset import load_image
-from common.latent import neighbors
+from common.latent import PRIOR_RADII
 from common.metrics import predict, psnr
+from common.plotting import DIGIT_COLORS
 from common.pretrained import load_model
-from MAP_template import map_estimate, map_loss
+from MAP_template import map_estimate
 from report import explorer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,11 +64,20 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def page(browser, committed_checkpoints):
     """The committed page, newly opened in a window of desktop size."""
-    browser.set_window_size(1200, 900)
+    resize(browser, 1400, 900)
+    browser.get("about:blank")
     browser.get(PAGE.as_uri())
     WebDriverWait(browser, 20).until(lambda _: browser.find_element("id", "digit").text)
     yield browser
     assert not browser.get_log("browser")
+
+
+def resize(page, width, height, scheme="light"):
+    """Set the size of the page, of windows that are smaller than any, too, and light or dark."""
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def pixels(page, canvas):
@@ -80,7 +91,50 @@ def drawn(page):
 
 def decoded(page):
     drawn(page)
-    return page.find_element("id", "place").text, pixels(page, "decoded")
+    brightness = picture(page, "decoded").mean().round(4)
+    return page.find_element("id", "place").text, brightness
+
+
+def picture(page, canvas):
+    """Return the pixels of a canvas, (height, width, 3) in [0, 1]."""
+    png = base64.b64decode(pixels(page, canvas).partition(",")[2])
+    with Image.open(io.BytesIO(png)) as file:
+        return np.array(file.convert("RGB")) / 255
+
+
+def assert_shown(page, canvas, image):
+    """Compare a canvas, whose image is enlarged, with an image `(1, 32, 32)`."""
+    found = picture(page, canvas)[..., 0]
+    factor = len(found) // 32
+    found = found.reshape(32, factor, 32, factor).mean(axis=(1, 3))
+    assert np.abs(found - image[0].clamp(0, 1).numpy()).mean() < 0.015, canvas
+
+
+def place_of(page, latent):
+    """Return the column and row of a canvas's pixel where a latent is, in the whole plane."""
+    size = len(picture(page, "scatter"))
+    low, high = np.transpose(page.execute_script("return limits()"))
+    x, y = (np.array(latent) - low) / (high - low) * size
+    return x, size - y
+
+
+def content_of(path=PAGE):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.search(r'id="content">(.*?)</script>', text)[1])
+
+
+def numbers(text):
+    return np.frombuffer(base64.b64decode(text), "<f2").astype(float)
+
+
+def lonely(page, latents, labels):
+    """Return a dot of each digit that no other one touches, near the middle of its image."""
+    pixel = np.diff(page.execute_script("return limits()")[0])[0] / len(picture(page, "scatter"))
+    for digit in range(10):
+        for i in np.flatnonzero(labels == digit):
+            if np.partition(np.hypot(*(latents - latents[i]).T), 1)[1] > 6 * pixel:
+                yield digit, latents[i]
+                break
 
 
 def network(name):
@@ -91,40 +145,39 @@ def network(name):
 @pytest.mark.slow
 def test_the_page_is_built_from_the_checkpoints(out, few_digits):
     explorer.main(["--dataset=digits", f"--out={out}"])
-    (path,) = out.rglob("explorer.html")
-    found = re.search(r'id="content">(.*?)</script>', path.read_text(encoding="utf-8"))
-    content = json.loads(found[1])
-    labels, x = few_digits.labels_test, few_digits.x_clean_test[: explorer.NEAREST_OF]
+    content = content_of(*out.rglob("explorer.html"))
+    labels, x = few_digits.labels_test, few_digits.x_clean_test
     assert list(base64.b64decode(content["labels"])) == labels.tolist()
     for name, model in (("autoencoder", "autoencoder"), ("vae", "vae2")):
-        latents = np.frombuffer(base64.b64decode(content["planes"][name]["latents"]), "<f2")
         h = predict(load_model(model, out).encode, x)
-        assert latents[: h.numel()] == pytest.approx(h.flatten().tolist(), abs=1e-2, rel=1e-3)
-    vae, x_noisy = load_model("vae16", out), few_digits.x_noisy_example
-    beta, z_init = few_digits.noise**2, predict(vae.encode, x_noisy)
-    z, x_estimate, losses = map_estimate(vae.decode, x_noisy, 16, beta, z_init)
-    losses = torch.cat([losses, map_loss(x_noisy, x_estimate, z, beta)[None]]).T
-    denoising, x_clean = content["denoising"], few_digits.x_clean_example
-    assert denoising["labels"] == few_digits.labels_example.tolist()
-    steps = denoising["iterations"]
-    assert (steps[:3], steps[-1], denoising["beta"]) == ([0, 1, 2], 60, beta)
-    torch.testing.assert_close(
-        torch.tensor(denoising["losses"]), losses[:, steps], rtol=1e-3, atol=0.01
-    )
-    for i, clean in enumerate(x_clean):
-        found = denoising["psnr_noisy"][i], denoising["psnr"][i][0], denoising["psnr"][i][-1]
-        images = x_noisy, predict(vae.reconstruct, x_noisy), x_estimate
-        assert found == pytest.approx([psnr(x[i], clean) for x in images], abs=0.05)
-    for sprite, expected in (
-        (content["images"], x),
-        (denoising["clean"], x_clean),
-        (denoising["noisy"], x_noisy.clamp(0, 1)),
-        (denoising["estimates"], x_estimate.clamp(0, 1)),
-    ):
-        with Image.open(io.BytesIO(base64.b64decode(sprite.partition(",")[2]))) as file:
-            seen = torch.from_numpy(np.array(file)) / 255.0
-        seen = seen.view(len(expected), -1, 1, 32, 32)[:, -1]  # the last of an example's estimates
-        torch.testing.assert_close(seen, expected, atol=0.003, rtol=0)
+        found = numbers(content["planes"][name]["latents"])
+        assert found == pytest.approx(h.flatten().tolist(), abs=1e-2, rel=1e-3)
+    error = (predict(load_model("vae16", out).reconstruct, x) - x).square().mean(dim=(1, 2, 3))
+    assert content["errors"][::100] == pytest.approx([error.min().item(), error.max().item()])
+    examples = content["examples"]
+    assert examples["labels"] == few_digits.labels_example.tolist()
+    for kind in ("noisy", "clean"):
+        expected = getattr(few_digits, f"x_{kind}_example").flatten().tolist()
+        assert numbers(examples[kind]) == pytest.approx(expected, abs=2e-3)
+    with Image.open(io.BytesIO(base64.b64decode(content["images"].partition(",")[2]))) as file:
+        seen = torch.from_numpy(np.array(file)).view(-1, 1, 32, 32) / 255.0
+    torch.testing.assert_close(seen, x[content["shown"]], atol=0.003, rtol=0)
+    assert sorted(content["shown"]) == list(range(360)), "all are shown where there are fewer"
+
+
+def test_the_page_starts_at_a_clear_digit_and_its_images_cover_both_planes(mnist):
+    content = content_of()
+    assert len(set(content["shown"])) == explorer.SHOWN
+    for name, model in (("autoencoder", "autoencoder"), ("vae", "vae2")):
+        plane, h = content["planes"][name], numbers(content["planes"][name]["latents"])
+        start, latents = torch.tensor([plane["start"]]), torch.tensor(h).float().view(-1, 2)
+        logits = load_model("classifier")(load_model(model).decode(start))
+        assert logits.softmax(dim=1).max() > 0.9
+        extent = (latents.amax(dim=0) - latents.amin(dim=0)).max()
+        gap = torch.cdist(latents, latents[content["shown"]]).amin(dim=1)
+        assert gap.max() < extent / 20
+        places = torch.tensor([*plane["names"].values(), plane["start"]])
+        assert torch.cdist(places, places).fill_diagonal_(9).min() > 0.035 * extent, "covers a name"
 
 
 def test_the_committed_page_is_small_and_asks_for_nothing_from_the_network():
@@ -178,75 +231,91 @@ def draw(page, *corners):
         chain.move_to_element_with_offset(field, x, y)
     chain.release().perform()
     drawn(page)
-    WebDriverWait(page, 10).until(lambda _: page.find_element("id", "read").text[-1].isdigit())
 
 
 SEVEN = [(-0.25, -0.3), (0.2, -0.3), (-0.05, 0.35)]
 
 
-def test_a_drawn_seven_is_read_and_lands_among_the_sevens(page, mnist, tmp_path):
-    names = ("prepared", "by-autoencoder", "by-vae", "by-vae16")
-    empty = [pixels(page, name) for name in names]
+def positions(page):
+    script = (
+        "return [...document.querySelectorAll('body *')].map((e) => e.getBoundingClientRect().top)"
+    )
+    return page.execute_script(script)
+
+
+def test_a_drawn_seven_is_read_decoded_and_marked_where_its_latents_are(page, tmp_path):
+    read = page.find_element("id", "read")
+    assert read.text == "draw your own"
+    assert picture(page, "draw").mean() > 0.05, "no example in the field"
+    before = positions(page)
     draw(page, *SEVEN)
-    assert page.find_element("id", "read").text == "read as a 7"
-    assert page.execute_script("return prepare(gray(), field.width).length") == 32 * 32
-    h = torch.tensor([page.execute_script("return planes.vae.own")])
-    near = neighbors(predict(network("vae2").encode, mnist.x_clean_test), h, count=20)
-    assert (mnist.labels_test[near] == 7).float().mean() > 0.5
-    assert "100 %" in page.find_element("id", "probabilities").text
-    for name, before in zip(names, empty, strict=True):
-        assert pixels(page, name) != before, name
+    assert read.text == "read as a 7"
+    assert positions(page) == before, "something moved"
+    bars = page.find_elements("css selector", "#probabilities b")
+    assert sum(float(bar.text.rstrip(" %")) for bar in bars) == pytest.approx(100, abs=3)
     # The same preparation as `load_image`, for a field that is brighter and one that is darker.
     for darken in ("", "ink.globalCompositeOperation = 'difference'; ink.fillStyle = '#fff';"):
         page.execute_script(f"{darken} if ({len(darken)}) ink.fillRect(0, 0, 280, 280)")
-        png = base64.b64decode(pixels(page, "draw").partition(",")[2])
-        (tmp_path / "drawn.png").write_bytes(png)
+        Image.fromarray(np.uint8(255 * picture(page, "draw"))).save(tmp_path / "drawn.png")
         found = page.execute_script("return Array.from(prepare(gray(), field.width))")
-        expected = load_image(tmp_path / "drawn.png").flatten().tolist()
-        assert found == pytest.approx(expected, abs=TOLERANCE)
-
-
-def test_clear_empties_the_field(page):
-    draw(page, *SEVEN)
+        x = load_image(tmp_path / "drawn.png")
+        assert found == pytest.approx(x.flatten().tolist(), abs=TOLERANCE)
+    assert_shown(page, "prepared", x[0])
+    for name, model in (("autoencoder", "autoencoder"), ("vae", "vae2"), ("vae16", "vae16")):
+        assert_shown(page, f"by-{name}", predict(network(model).reconstruct, x)[0])
+    for tab, model in (("autoencoder", "autoencoder"), ("vae", "vae2")):
+        page.find_element("id", f"tab-{tab}").click()
+        drawn(page)
+        yellow = np.abs(picture(page, "scatter") - (1, 212 / 255, 0)).max(axis=2) < 0.02
+        row, column = np.argwhere(yellow).mean(axis=0)
+        h = network(model).encode(x)[0].tolist()
+        assert (column, row) == pytest.approx(place_of(page, h), abs=3), tab
+    page.execute_script("ink.globalCompositeOperation = 'source-over'")
     page.find_element("id", "clear").click()
     assert page.execute_script("return [prepare(gray(), 280), plane.own]") == [None, None]
-    assert not page.find_element("id", "read").text[-1].isdigit()
+    assert read.text == "draw your own"
 
 
-def test_the_pointer_and_the_arrow_keys_move_the_image(page):
-    before, plane = decoded(page), page.find_element("id", "scatter")
+def test_what_is_no_digit_is_said_to_be_none(page):
+    draw(page, *[(0.4 * (-1) ** i, 0.4 - 0.16 * (i // 2)) for i in range(12)])
+    assert "unlike any digit" in page.find_element("id", "read").text
+    assert "larger than that of 100 %" in page.find_element("id", "error").text
+
+
+def test_hovering_previews_and_a_click_or_dragging_places_the_point(page):
+    start, plane = decoded(page), page.find_element("id", "scatter")
     ActionChains(page).move_to_element_with_offset(plane, -100, 100).perform()
-    moved = decoded(page)
+    hovered = decoded(page)
+    assert hovered != start
+    ActionChains(page).move_to_element(page.find_element("id", "legend")).perform()
+    assert decoded(page) == start
+    ActionChains(page).move_to_element_with_offset(plane, -100, 100).click().perform()
+    assert decoded(page) == hovered
+    drag = ActionChains(page).click_and_hold().move_by_offset(60, -40).release()
+    drag.move_to_element(page.find_element("id", "legend")).perform()
+    dragged = decoded(page)
     plane.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_UP)
-    assert len({before, moved, decoded(page)}) == 3
-
-
-def test_the_start_covers_no_name_and_no_name_another(page):
-    for tab in ("autoencoder", "vae"):
-        page.find_element("id", f"tab-{tab}").click()
-        script = "return [...plane.names, plane.here].map((place) => toPixels(place, 1))"
-        places = page.execute_script(script)
-        for i, (x, y) in enumerate(places):
-            assert all(np.hypot(x - a, y - b) > 0.035 for a, b in places[:i])
+    assert len({start, hovered, dragged, decoded(page)}) == 4
+    assert page.execute_script("return plane.pins.length") == 0
 
 
 def finger(name="finger"):
     return PointerInput(interaction.POINTER_TOUCH, name)
 
 
-def test_a_finger_moves_the_image_and_a_tap_pins(page):
-    plane, before = page.find_element("id", "scatter"), decoded(page)
+def test_a_finger_places_the_point_and_taps_lock_nothing(page):
+    plane, seen = page.find_element("id", "scatter"), {decoded(page)}
     drag = ActionBuilder(page, mouse=finger())
     drag.pointer_action.move_to(plane, -80, 90).pointer_down().move_to(plane, 60, 20).pointer_up()
     drag.perform()
-    dragged = decoded(page)
-    assert dragged != before
-    assert page.execute_script("return plane.pins.length") == 0
-    tap = ActionBuilder(page, mouse=finger())
-    tap.pointer_action.move_to(plane, 10, 10).pointer_down().pointer_up()
-    tap.perform()
-    assert decoded(page) != dragged
-    assert page.execute_script("return plane.pins.length") == 1
+    seen.add(decoded(page))
+    for place in (10, 40, 70):
+        tap = ActionBuilder(page, mouse=finger())
+        tap.pointer_action.move_to(plane, place, 10).pointer_down().pointer_up()
+        tap.perform()
+        seen.add(decoded(page))
+    assert len(seen) == 5
+    assert not page.find_element("id", "walk").is_displayed()
 
 
 def test_the_wheel_and_two_fingers_zoom_and_a_button_shows_the_whole_plane_again(page):
@@ -274,56 +343,129 @@ def test_the_wheel_and_two_fingers_zoom_and_a_button_shows_the_whole_plane_again
     assert width() == 1
 
 
-def test_the_page_says_where_no_latent_can_be_and_what_the_circles_are(page):
-    plane, said = page.find_element("id", "scatter"), page.find_element("id", "impossible")
-    ActionChains(page).move_to_element_with_offset(plane, 0, 280).perform()
+def test_the_image_shown_is_that_of_the_nearest_latent_and_its_dot_is_ringed(page, mnist):
+    content = content_of()
+    shown = content["shown"]
+    latents = numbers(content["planes"]["vae"]["latents"]).reshape(-1, 2)[shown]
+    # A point where the sum or the larger of the distances along both axes finds others.
+    for point in np.random.default_rng(0).uniform(-2, 2, (999, 2)):
+        apart = np.abs(latents - point)
+        nearest = np.hypot(*apart.T).argmin()
+        if nearest not in (apart.sum(axis=1).argmin(), apart.max(axis=1).argmin()):
+            break
+    page.execute_script(f"location.hash = '#vae/{point[0]:.4f},{point[1]:.4f}'")
     drawn(page)
-    assert "negative" in said.text
+    image = shown[nearest]
+    WebDriverWait(page, 10).until(lambda _: page.execute_script("return plane.name") == "vae")
+    drawn(page)
+    assert page.find_element("id", "digit").text == str(mnist.labels_test[image].item())
+    assert_shown(page, "nearest", mnist.x_clean_test[image])
+    assert page.execute_script("return plane.ring") == pytest.approx(list(latents[nearest]))
+    assert_shown(page, "decoded", network("vae2").decode(torch.tensor(point).float()[None])[0])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_dot_has_the_color_of_its_digit_in_the_legend(page, mnist, scheme):
+    resize(page, 1400, 900, scheme)
     page.find_element("id", "tab-vae").click()
-    assert page.find_element("id", "prior").is_displayed()
-    ActionChains(page).move_to_element_with_offset(plane, 0, 280).perform()
     drawn(page)
-    assert said.text == ""
-    page.find_element("id", "tab-autoencoder").click()
+    seen, found = picture(page, "scatter"), []
+    behind = seen[5, len(seen) // 3]
+    legend = page.find_elements("css selector", "#legend i")
+    latents = numbers(content_of()["planes"]["vae"]["latents"]).reshape(-1, 2)
+    for digit, latent in lonely(page, latents, mnist.labels_test.numpy()):
+        column, row = (round(v) for v in place_of(page, latent))
+        script = "const c = document.createElement('canvas').getContext('2d');"
+        script += "c.fillStyle = getComputedStyle(arguments[0]).backgroundColor;"
+        script += "c.fillRect(0, 0, 1, 1); return Array.from(c.getImageData(0, 0, 1, 1).data)"
+        color = np.array(page.execute_script(script, legend[digit])[:3]) / 255
+        if scheme == "light":
+            assert color == pytest.approx(np.array(to_rgb(DIGIT_COLORS[digit])), abs=0.01)
+        blended = 0.7 * color + 0.3 * behind
+        patch = seen[row - 2 : row + 3, column - 2 : column + 3].reshape(-1, 3)
+        found.append(np.abs(patch - blended).max(axis=1).min() < 0.05)
+    assert len(found) >= 8
+    assert all(found)
+
+
+def test_the_circles_hold_their_shares_and_half_planes_without_images_say_why(page):
+    gray = np.array([0xE8] * 3) / 255
+    side = len(picture(page, "scatter"))
+    column, row = place_of(page, [2, -0.6])
+    assert picture(page, "scatter")[round(row), round(column)] == pytest.approx(gray, abs=0.01)
+    assert side > 400
     assert not page.find_element("id", "prior").is_displayed()
+    page.find_element("id", "tab-vae").click()
+    drawn(page)
+    assert "50 %, 90 %, 99 %" in page.find_element("id", "prior").text
+    seen = picture(page, "scatter")
+    for radius in PRIOR_RADII.values():
+        dark = 0
+        for angle in np.linspace(0, 6, 40):
+            x, y = place_of(page, [radius * np.cos(angle), radius * np.sin(angle)])
+            patch = seen[round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2]
+            dark += patch.max(axis=2).min() < 0.45
+        assert dark > 30, f"no circle of radius {radius:.2f}"
 
 
-def test_the_slider_and_the_pointer_move_along_the_line_between_two_pins(page):
+def test_pins_by_a_button_a_key_or_a_click_make_a_line_that_lets_go(page):
     plane, walk = page.find_element("id", "scatter"), page.find_element("id", "walk")
-    for place in (-150, 120):
-        assert not walk.is_displayed()
-        ActionChains(page).move_to_element_with_offset(plane, place, place).click().perform()
-        drawn(page)
-    assert walk.is_displayed()
-    at_the_end, slider = decoded(page), page.find_element("id", "line")
+    button, slider = (page.find_element("id", name) for name in ("pin", "line"))
+
+    def at(x, y):
+        return ActionChains(page).move_to_element_with_offset(plane, x, y)
+
+    at(-150, -150).click().perform()
+    button.click()
+    at(120, 120).click().perform()
+    assert not walk.is_displayed()
+    button.click()
+    drawn(page)
+    assert "kept on the line" in walk.text
+    at_the_end = decoded(page)
     slider.send_keys(Keys.HOME)
-    at_the_start = decoded(page)
-    assert at_the_start != at_the_end
-    page.execute_script("scrollTo(0, 0)")  # from the slider
+    assert decoded(page) != at_the_end
     # The nearest place of the line from (-150, -150) to (120, 120).
-    ActionChains(page).move_to_element_with_offset(plane, 75, -105).perform()
+    at(75, -105).click().perform()
     drawn(page)
     assert float(slider.get_property("value")) == pytest.approx(0.5, abs=0.02)
-    assert page.execute_script("return plane.along") == pytest.approx(0.5, abs=0.02)
+    page.find_element("id", "release").click()
+    drawn(page)
+    assert not walk.is_displayed()
+    for x in (-100, 100):
+        at(x, 0).key_down(Keys.SHIFT).click().key_up(Keys.SHIFT).perform()
+    drawn(page)
+    assert walk.is_displayed()
     ActionChains(page).send_keys(Keys.ESCAPE).perform()
-    WebDriverWait(page, 10).until(lambda _: not walk.is_displayed())
+    drawn(page)
+    plane.send_keys(Keys.ENTER, Keys.ARROW_LEFT, Keys.ENTER)
+    drawn(page)
+    assert walk.is_displayed()
 
 
-def test_pins_survive_a_change_of_the_tab_by_the_arrow_keys_and_the_address_keeps_the_point(page):
+def test_the_prior_is_sampled_on_the_tab_of_the_vae(page):
+    sample = page.find_element("id", "sample")
+    assert not sample.is_displayed()
+    page.find_element("id", "tab-vae").click()
+    seen = set()
+    for _ in range(3):
+        sample.click()
+        seen.add(decoded(page))
+    assert len(seen) == 3
+
+
+def test_the_address_keeps_the_point_and_each_tab_its_pins(page):
     plane = page.find_element("id", "scatter")
     ActionChains(page).move_to_element_with_offset(plane, 40, 40).click().perform()
+    page.find_element("id", "pin").click()
     drawn(page)
     where = page.find_element("id", "place").text
     page.find_element("id", "tab-autoencoder").send_keys(Keys.ARROW_RIGHT)
-    assert page.execute_script("return plane.name") == "vae"
-    assert page.execute_script("return plane.pins.length") == 0
+    assert page.execute_script("return [plane.name, plane.pins.length]") == ["vae", 0]
     assert page.switch_to.active_element.get_attribute("aria-selected") == "true"
     page.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
     assert page.execute_script("return plane.pins.length") == 1
     assert page.find_element("id", "place").text == where
-    plane.send_keys(Keys.ARROW_RIGHT)
-    drawn(page)
-    where = page.find_element("id", "place").text
     WebDriverWait(page, 10).until(lambda _: where[1:-1].replace(" ", "") in page.current_url)
     address = page.current_url
     page.get("about:blank")
@@ -350,37 +492,67 @@ def test_a_polite_live_region_says_the_position_and_the_digit(page):
     assert live.get_property("textContent") == "read as a 7, 100 %"
 
 
-def test_the_estimate_opens_at_its_end_and_can_be_played(page):
+def denoised(page, name):
+    """Choose an image of the Denoising tab; return its last loss when the steps have ended."""
+    buttons = page.find_elements("css selector", "#examples button")
+    next(button for button in buttons if button.text == name).click()
+    WebDriverWait(page, 60).until(lambda _: page.find_element("id", "play").is_enabled())
+    return float(page.find_element("id", "loss").text)
+
+
+def test_the_estimates_of_the_examples_end_where_those_of_pytorch_do(page, mnist):
     page.find_element("id", "tab-denoising").click()
+    vae, x_noisy, x_clean = network("vae16"), mnist.x_noisy_example, mnist.x_clean_example
+    z_init = predict(vae.encode, x_noisy)
+    *_, losses = map_estimate(vae.decode, x_noisy, 16, 0.0625, z_init, iterations=400)
+    for digit, loss in enumerate(losses[-1].tolist()):
+        found = denoised(page, str(digit))
+        assert found == pytest.approx(loss, abs=0.05), digit
+        notes = [page.find_element("id", f"{name}-note").text for name in ("noisy", "output")]
+        through = predict(vae.reconstruct, x_noisy)
+        for note, x in zip(notes, (x_noisy, through), strict=True):
+            assert float(note[2:-3]) == pytest.approx(psnr(x[digit], x_clean[digit]), abs=0.1)
+    assert_shown(page, "output", through[digit])
     slider, iteration = (page.find_element("id", name) for name in ("frames", "iteration"))
-    assert iteration.text == "60"
-    assert pixels(page, "estimate") != pixels(page, "bottleneck")
-    end = float(page.find_element("id", "loss").text)
+    last, curve = iteration.text, pixels(page, "curve")
     slider.send_keys(Keys.HOME)
     assert iteration.text == "0"
-    assert pixels(page, "estimate") == pixels(page, "bottleneck")
-    assert float(page.find_element("id", "loss").text) > end
-    page.find_element("id", "play").click()
-    WebDriverWait(page, 20).until(lambda _: iteration.text == "60")
-    clean, curve = pixels(page, "clean"), pixels(page, "curve")
-    page.find_elements("css selector", "#examples button")[3].click()
-    assert pixels(page, "clean") != clean
+    assert float(page.find_element("id", "loss").text) > found
+    assert pixels(page, "estimate") == pixels(page, "output")
     assert pixels(page, "curve") != curve
+    page.find_element("id", "play").click()
+    WebDriverWait(page, 20).until(lambda _: iteration.text == last)
 
 
-@pytest.mark.parametrize("size", [(390, 844), (844, 390), (640, 400)])
-def test_a_small_window_loses_nothing(page, size):
-    """The last one is a window of 1280 x 800 at 200 %."""
-    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    try:
-        for tab in ("denoising", "autoencoder"):
-            page.find_element("id", f"tab-{tab}").click()
-            width = page.execute_script("return document.documentElement.scrollWidth")
-            assert width <= size[0]
-        plane, image = (page.find_element("id", name) for name in ("scatter", "decoded"))
-        assert 230 < plane.size["height"] == plane.size["width"]
-        if size[0] == 390:
-            assert image.location["y"] > plane.location["y"] + plane.size["height"]
-    finally:
-        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+def test_the_own_digit_is_denoised_with_noise_of_any_strength(page):
+    draw(page, *SEVEN)
+    x = torch.tensor(page.execute_script("return Array.from(prepare(gray(), field.width))"))
+    page.find_element("id", "tab-denoising").click()
+    denoised(page, "your digit")
+    assert_shown(page, "clean", x.view(1, 32, 32))
+    weak = [float(page.find_element("id", f"{n}-note").text[2:-3]) for n in ("noisy", "estimate")]
+    assert weak[0] == pytest.approx(12, abs=0.5)
+    assert weak[1] > 18
+    page.find_element("id", "noise").send_keys(Keys.ARROW_RIGHT)
+    assert page.find_element("id", "deviation").text == "0.30"
+    assert page.find_element("id", "beta").text == "0.0900"
+    noisy = float(page.find_element("id", "noisy-note").text[2:-3])
+    assert noisy == pytest.approx(weak[0] - 20 * np.log10(0.3 / 0.25), abs=0.1)
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (1400, 900), (800, 600), (844, 390), (390, 844)])
+def test_every_size_shows_the_image_beside_the_plane_and_targets_for_fingers(page, size):
+    resize(page, *size)
+    for tab in ("denoising", "autoencoder"):
+        page.find_element("id", f"tab-{tab}").click()
+        drawn(page)
+        assert page.execute_script("return document.documentElement.scrollWidth") <= size[0]
+        for target in page.find_elements("css selector", "button, input"):
+            assert not target.is_displayed() or target.size["height"] >= 44, target.text
+    plane, image = (page.find_element("id", name).rect for name in ("scatter", "decoded"))
+    assert 230 < plane["height"] == plane["width"]
+    beside = image["x"] > plane["x"] + plane["width"] and image["y"] < plane["y"] + 20
+    above = image["y"] + image["height"] < plane["y"] > plane["y"] + plane["height"] - size[1]
+    assert beside or above
+    if size[1] >= 844:  # the first screen
+        assert plane["y"] + plane["height"] < size[1]
