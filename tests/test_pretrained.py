@@ -29,7 +29,7 @@ def files(folder):
 def interrupt(monkeypatch, saved, *args, **given):
     """Train until so many epochs are saved."""
 
-    def check_or_stop(model, history, x):
+    def check_or_stop(name, model, history, x):
         if len(history["train"]) > saved:
             raise KeyboardInterrupt
 
@@ -197,7 +197,7 @@ def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(
     def train():
         load_or_train("autoencoder", few_digits, tmp_path, epochs=2)
 
-    def interrupt_the_second_epoch(model, history, x):
+    def interrupt_the_second_epoch(name, model, history, x):
         if len(history["train"]) == 2:
             signal.raise_signal(signal.SIGINT)
 
@@ -233,9 +233,9 @@ def test_a_loss_that_explodes_or_is_no_number_ends_the_training(few_digits, firs
     history = {"train": [{"loss": 0.1}], "test": [{"loss": first}, {"loss": loss}]}
     if ends:
         with pytest.raises(ScriptError, match=r"after epoch 1 .*diverged"):
-            check_training(model, history, few_digits.x_clean_test)
+            check_training("autoencoder", model, history, few_digits.x_clean_test)
     else:
-        check_training(model, history, few_digits.x_clean_test)
+        check_training("autoencoder", model, history, few_digits.x_clean_test)
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "classifier", "vae2"])
@@ -251,7 +251,7 @@ def test_a_model_that_collapses_is_named_and_never_saved(tmp_path, few_digits, m
 
 
 def check(model, x):
-    check_training(model, {"train": [{"loss": 0.1}], "test": [{"loss": 0.1}] * 2}, x)
+    check_training("model", model, {"train": [{"loss": 0.1}], "test": [{"loss": 0.1}] * 2}, x)
 
 
 def test_a_dead_latent_unit_of_the_autoencoder_or_black_images_end_the_training(digits):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from models import Autoencoder, Classifier, Decoder, Encoder
+from models import Autoencoder, Classifier, Encoder
 
 
 def traced_steps(network: nn.Module, x: Tensor) -> list[tuple[nn.Module, torch.Size, torch.Size]]:
@@ -63,63 +63,6 @@ def assert_obeys(autoencoder):
 
 def test_the_autoencoder_obeys_every_rule():
     assert_obeys(Autoencoder())
-
-
-class Functional(Decoder):
-    def forward(self, h):
-        return torch.relu(super().forward(h))
-
-
-def replaced(half, index, module):
-    def change(autoencoder):
-        getattr(autoencoder, half).layers[index] = module
-
-    return change
-
-
-def whole(half, network):
-    return lambda autoencoder: setattr(autoencoder, half, network)
-
-
-def swapped(autoencoder):
-    layers = autoencoder.encoder.layers
-    layers[1], layers[2] = layers[2], layers[1]
-
-
-WRONG = {
-    "another activation": replaced("encoder", 1, nn.Sigmoid()),
-    "no activation at the end": replaced("decoder", -2, nn.Identity()),
-    "batch norm": replaced("encoder", 4, nn.Sequential(nn.BatchNorm2d(16), nn.ReLU())),
-    "pooling before the activation": swapped,
-    "average pooling": replaced("encoder", 2, nn.AvgPool2d(2)),
-    "strided convolution": replaced(
-        "encoder", 3, nn.Conv2d(16, 16, 3, padding=1, stride=2, bias=False)
-    ),
-    "a larger kernel": replaced("encoder", 3, nn.Conv2d(16, 16, 5, padding=2)),
-    "other padding": replaced("encoder", 3, nn.Conv2d(16, 16, 3, padding=2)),
-    "too many filters": lambda autoencoder: (
-        replaced("encoder", 3, nn.Conv2d(16, 17, 3, padding=1))(autoencoder),
-        replaced("encoder", 6, nn.Conv2d(17, 16, 3, padding=1))(autoencoder),
-    ),
-    "convolution in the decoder": replaced("decoder", 3, nn.Conv2d(16, 16, 3, padding=1)),
-    "upsampling by size": replaced("decoder", 2, nn.Upsample(size=(4, 2))),
-    "upsampling by four": lambda autoencoder: (
-        replaced("decoder", 2, nn.Upsample(scale_factor=4))(autoencoder),
-        replaced("decoder", 5, nn.Upsample(scale_factor=1))(autoencoder),
-    ),
-    "a dense layer": whole(
-        "encoder", nn.Sequential(nn.Flatten(), nn.Linear(1024, 2), nn.Unflatten(1, (1, 2, 1)))
-    ),
-    "an operation outside the modules": whole("decoder", Functional()),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_network_fails(name):
-    autoencoder = Autoencoder()
-    WRONG[name](autoencoder)
-    with pytest.raises((AssertionError, RuntimeError)):
-        assert_obeys(autoencoder)
 
 
 def test_the_classifier_is_the_encoder_with_its_last_block_replaced_by_a_dense_layer():
