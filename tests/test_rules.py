@@ -1,6 +1,5 @@
 """The rules that exercises 1 and 4 set, held against every module and operation."""
 
-import pytest
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
