@@ -279,7 +279,7 @@ def test_a_drawn_seven_is_read_decoded_and_marked_where_its_latents_are(page, tm
 def test_what_is_no_digit_is_said_to_be_none(page):
     draw(page, *[(0.4 * (-1) ** i, 0.4 - 0.16 * (i // 2)) for i in range(12)])
     assert "unlike any digit" in page.find_element("id", "read").text
-    assert "larger than that of 100 %" in page.find_element("id", "error").text
+    assert re.search(r"larger than that of (99|100) %", page.find_element("id", "error").text)
 
 
 def test_hovering_previews_and_a_click_or_dragging_places_the_point(page):
@@ -358,7 +358,7 @@ def test_the_image_shown_is_that_of_the_nearest_latent_and_its_dot_is_ringed(pag
     image = shown[nearest]
     WebDriverWait(page, 10).until(lambda _: page.execute_script("return plane.name") == "vae")
     drawn(page)
-    assert page.find_element("id", "digit").text == str(mnist.labels_test[image].item())
+    assert page.find_element("id", "digit").text[-1] == str(mnist.labels_test[image].item())
     assert_shown(page, "nearest", mnist.x_clean_test[image])
     assert page.execute_script("return plane.ring") == pytest.approx(list(latents[nearest]))
     assert_shown(page, "decoded", network("vae2").decode(torch.tensor(point).float()[None])[0])
@@ -397,7 +397,7 @@ def test_the_circles_hold_their_shares_and_half_planes_without_images_say_why(pa
     assert not page.find_element("id", "prior").is_displayed()
     page.find_element("id", "tab-vae").click()
     drawn(page)
-    assert "50 %, 90 %, 99 %" in page.find_element("id", "prior").text
+    assert "50, 90 and 99 %" in page.find_element("id", "prior").text
     seen = picture(page, "scatter")
     for radius in PRIOR_RADII.values():
         dark = 0
@@ -418,10 +418,10 @@ def test_pins_by_a_button_a_key_or_a_click_make_a_line_that_lets_go(page):
     at(-150, -150).click().perform()
     button.click()
     at(120, 120).click().perform()
-    assert not walk.is_displayed()
+    assert not slider.is_displayed()
     button.click()
     drawn(page)
-    assert "kept on the line" in walk.text
+    assert "stays on the line" in walk.text
     at_the_end = decoded(page)
     slider.send_keys(Keys.HOME)
     assert decoded(page) != at_the_end
@@ -485,7 +485,7 @@ def test_a_polite_live_region_says_the_position_and_the_digit(page):
     def said(_):
         digit = page.find_element("id", "digit").text
         a, b = page.find_element("id", "place").text[1:-1].split(", ")
-        return live.get_property("textContent") == f"h1 {a}, h2 {b}, near a {digit}"
+        return live.get_property("textContent") == f"h1 {a}, h2 {b}, near {digit}"
 
     WebDriverWait(page, 10).until(said)
     draw(page, *SEVEN)
@@ -511,7 +511,7 @@ def test_the_estimates_of_the_examples_end_where_those_of_pytorch_do(page, mnist
         notes = [page.find_element("id", f"{name}-note").text for name in ("noisy", "output")]
         through = predict(vae.reconstruct, x_noisy)
         for note, x in zip(notes, (x_noisy, through), strict=True):
-            assert float(note[2:-3]) == pytest.approx(psnr(x[digit], x_clean[digit]), abs=0.1)
+            assert float(note.split()[-2]) == pytest.approx(psnr(x[digit], x_clean[digit]), abs=0.1)
     assert_shown(page, "output", through[digit])
     slider, iteration = (page.find_element("id", name) for name in ("frames", "iteration"))
     last, curve = iteration.text, pixels(page, "curve")
@@ -530,13 +530,15 @@ def test_the_own_digit_is_denoised_with_noise_of_any_strength(page):
     page.find_element("id", "tab-denoising").click()
     denoised(page, "your digit")
     assert_shown(page, "clean", x.view(1, 32, 32))
-    weak = [float(page.find_element("id", f"{n}-note").text[2:-3]) for n in ("noisy", "estimate")]
+    weak = [
+        float(page.find_element("id", f"{n}-note").text.split()[-2]) for n in ("noisy", "estimate")
+    ]
     assert weak[0] == pytest.approx(12, abs=0.5)
     assert weak[1] > 18
     page.find_element("id", "noise").send_keys(Keys.ARROW_RIGHT)
     assert page.find_element("id", "deviation").text == "0.30"
     assert page.find_element("id", "beta").text == "0.0900"
-    noisy = float(page.find_element("id", "noisy-note").text[2:-3])
+    noisy = float(page.find_element("id", "noisy-note").text.split()[-2])
     assert noisy == pytest.approx(weak[0] - 20 * np.log10(0.3 / 0.25), abs=0.1)
 
 
