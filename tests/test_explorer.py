@@ -500,6 +500,10 @@ def denoised(page, name):
     return float(page.find_element("id", "loss").text)
 
 
+def psnr_of(page, name):
+    return float(page.find_element("id", f"{name}-note").text.split()[-2])
+
+
 def test_the_estimates_of_the_examples_end_where_those_of_pytorch_do(page, mnist):
     page.find_element("id", "tab-denoising").click()
     vae, x_noisy, x_clean = network("vae16"), mnist.x_noisy_example, mnist.x_clean_example
@@ -508,10 +512,10 @@ def test_the_estimates_of_the_examples_end_where_those_of_pytorch_do(page, mnist
     for digit, loss in enumerate(losses[-1].tolist()):
         found = denoised(page, str(digit))
         assert found == pytest.approx(loss, abs=0.05), digit
-        notes = [page.find_element("id", f"{name}-note").text for name in ("noisy", "output")]
         through = predict(vae.reconstruct, x_noisy)
-        for note, x in zip(notes, (x_noisy, through), strict=True):
-            assert float(note.split()[-2]) == pytest.approx(psnr(x[digit], x_clean[digit]), abs=0.1)
+        for name, x in (("noisy", x_noisy), ("output", through)):
+            expected = psnr(x[digit], x_clean[digit])
+            assert psnr_of(page, name) == pytest.approx(expected, abs=0.1), (digit, name)
     assert_shown(page, "output", through[digit])
     slider, iteration = (page.find_element("id", name) for name in ("frames", "iteration"))
     last, curve = iteration.text, pixels(page, "curve")
@@ -530,16 +534,14 @@ def test_the_own_digit_is_denoised_with_noise_of_any_strength(page):
     page.find_element("id", "tab-denoising").click()
     denoised(page, "your digit")
     assert_shown(page, "clean", x.view(1, 32, 32))
-    weak = [
-        float(page.find_element("id", f"{n}-note").text.split()[-2]) for n in ("noisy", "estimate")
-    ]
-    assert weak[0] == pytest.approx(12, abs=0.5)
-    assert weak[1] > 18
+    weak = psnr_of(page, "noisy")
+    assert weak == pytest.approx(12, abs=0.5)
+    assert psnr_of(page, "estimate") > 18
     page.find_element("id", "noise").send_keys(Keys.ARROW_RIGHT)
     assert page.find_element("id", "deviation").text == "0.30"
     assert page.find_element("id", "beta").text == "0.0900"
-    noisy = float(page.find_element("id", "noisy-note").text.split()[-2])
-    assert noisy == pytest.approx(weak[0] - 20 * np.log10(0.3 / 0.25), abs=0.1)
+    expected = weak - 20 * np.log10(0.3 / 0.25)
+    assert psnr_of(page, "noisy") == pytest.approx(expected, abs=0.1)
 
 
 @pytest.mark.parametrize("size", [(1920, 1080), (1400, 900), (800, 600), (844, 390), (390, 844)])
