@@ -31,6 +31,7 @@ from report import explorer
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "figures" / "explorer.html"
+PLANES = ("autoencoder", "autoencoder"), ("vae", "vae2")  # their models
 TOLERANCE = 1e-4  # of a pixel in [0, 1]: the page adds up in another order
 
 
@@ -44,18 +45,9 @@ def browser(tmp_path_factory):
         pytest.skip("needs Chromium or Chrome, and chromedriver")
     settings = webdriver.ChromeOptions()
     settings.binary_location = found
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        f"--user-data-dir={profile}",
-    ):
-        settings.add_argument(argument)
+    for argument in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking"):
+        settings.add_argument(f"--{argument}")
+    settings.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
     settings.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with webdriver.Chrome(options=settings, service=Service(driver)) as chrome:
         yield chrome
@@ -80,8 +72,12 @@ def resize(page, width, height, scheme="light"):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
+def find(page, name):
+    return page.find_element("id", name)
+
+
 def pixels(page, canvas):
-    return page.execute_script(f"return document.getElementById('{canvas}').toDataURL()")
+    return page.execute_script("return element(arguments[0]).toDataURL()", canvas)
 
 
 def drawn(page):
@@ -92,7 +88,7 @@ def drawn(page):
 def decoded(page):
     drawn(page)
     brightness = picture(page, "decoded").mean().round(4)
-    return page.find_element("id", "place").text, brightness
+    return find(page, "place").text, brightness
 
 
 def picture(page, canvas):
@@ -148,7 +144,7 @@ def test_the_page_is_built_from_the_checkpoints(out, few_digits):
     content = content_of(*out.rglob("explorer.html"))
     labels, x = few_digits.labels_test, few_digits.x_clean_test
     assert list(base64.b64decode(content["labels"])) == labels.tolist()
-    for name, model in (("autoencoder", "autoencoder"), ("vae", "vae2")):
+    for name, model in PLANES:
         h = predict(load_model(model, out).encode, x)
         found = numbers(content["planes"][name]["latents"])
         assert found == pytest.approx(h.flatten().tolist(), abs=1e-2, rel=1e-3)
@@ -168,7 +164,7 @@ def test_the_page_is_built_from_the_checkpoints(out, few_digits):
 def test_the_page_starts_at_a_clear_digit_and_its_images_cover_both_planes(mnist):
     content = content_of()
     assert len(set(content["shown"])) == explorer.SHOWN
-    for name, model in (("autoencoder", "autoencoder"), ("vae", "vae2")):
+    for name, model in PLANES:
         plane, h = content["planes"][name], numbers(content["planes"][name]["latents"])
         start, latents = torch.tensor([plane["start"]]), torch.tensor(h).float().view(-1, 2)
         logits = load_model("classifier")(load_model(model).decode(start))
@@ -196,34 +192,22 @@ def outputs(page, name, inputs):
     return torch.tensor(page.execute_script(run, name, inputs.flatten(1).tolist()))
 
 
-@pytest.mark.parametrize(
-    ("name", "model", "low", "high"),
-    [("autoencoder", "autoencoder", 0, 5), ("vae", "vae2", -2, 2), ("vae16", "vae16", -2, 2)],
-)
-def test_the_encoders_and_decoders_of_the_page_are_those_of_pytorch(
-    page, mnist, name, model, low, high
-):
-    found, x = network(model), mnist.x_clean_test[:20]
-    encode = getattr(found.encoder, "layers", found.encoder)
-    expected = predict(encode, x).flatten(1)
-    close = {"atol": TOLERANCE, "rtol": TOLERANCE}
-    torch.testing.assert_close(outputs(page, f"{name}, encoder", x), expected, **close)
+def test_the_networks_of_the_page_are_those_of_pytorch(page, mnist):
+    x, close = mnist.x_clean_test[:20], {"atol": TOLERANCE, "rtol": TOLERANCE}
+    expected = predict(network("classifier"), x)
+    torch.testing.assert_close(outputs(page, "classifier", x), expected, **close)
     torch.manual_seed(0)
-    z = low + (high - low) * torch.rand(20, 16 if name == "vae16" else 2)
-    expected = predict(found.decode, z).flatten(1)
-    torch.testing.assert_close(outputs(page, f"{name}, decoder", z), expected, **close)
-
-
-def test_the_classifier_of_the_page_is_that_of_pytorch(page, mnist):
-    found, x = outputs(page, "classifier", mnist.x_clean_test[:20]), mnist.x_clean_test[:20]
-    torch.testing.assert_close(
-        found, predict(network("classifier"), x), atol=TOLERANCE, rtol=TOLERANCE
-    )
+    for name, model, size in (*((*plane, 2) for plane in PLANES), ("vae16", "vae16", 16)):
+        found, z = network(model), 4 * torch.rand(20, size) - 2 * (name != "autoencoder")
+        encode = getattr(found.encoder, "layers", found.encoder)
+        for part, run, inputs in (("encoder", encode, x), ("decoder", found.decode, z)):
+            expected = predict(run, inputs).flatten(1)
+            torch.testing.assert_close(outputs(page, f"{name}, {part}", inputs), expected, **close)
 
 
 def draw(page, *corners):
     """Draw a line through places of the field, in shares of its size from the center."""
-    field = page.find_element("id", "draw")
+    field = find(page, "draw")
     places = [[round(share * field.size["width"]) for share in corner] for corner in corners]
     chain = ActionChains(page, duration=20).move_to_element_with_offset(field, *places[0])
     chain.click_and_hold()
@@ -244,7 +228,7 @@ def positions(page):
 
 
 def test_a_drawn_seven_is_read_decoded_and_marked_where_its_latents_are(page, tmp_path):
-    read = page.find_element("id", "read")
+    read = find(page, "read")
     assert read.text == "draw your own"
     assert picture(page, "draw").mean() > 0.05, "no example in the field"
     before = positions(page)
@@ -261,65 +245,65 @@ def test_a_drawn_seven_is_read_decoded_and_marked_where_its_latents_are(page, tm
         x = load_image(tmp_path / "drawn.png")
         assert found == pytest.approx(x.flatten().tolist(), abs=TOLERANCE)
     assert_shown(page, "prepared", x[0])
-    for name, model in (("autoencoder", "autoencoder"), ("vae", "vae2"), ("vae16", "vae16")):
+    for name, model in (*PLANES, ("vae16", "vae16")):
         assert_shown(page, f"by-{name}", predict(network(model).reconstruct, x)[0])
-    for tab, model in (("autoencoder", "autoencoder"), ("vae", "vae2")):
-        page.find_element("id", f"tab-{tab}").click()
+    for tab, model in PLANES:
+        find(page, f"tab-{tab}").click()
         drawn(page)
         yellow = np.abs(picture(page, "scatter") - (1, 212 / 255, 0)).max(axis=2) < 0.02
         row, column = np.argwhere(yellow).mean(axis=0)
         h = network(model).encode(x)[0].tolist()
         assert (column, row) == pytest.approx(place_of(page, h), abs=3), tab
     page.execute_script("ink.globalCompositeOperation = 'source-over'")
-    page.find_element("id", "clear").click()
+    find(page, "clear").click()
     assert page.execute_script("return [prepare(gray(), 280), plane.own]") == [None, None]
     assert read.text == "draw your own"
 
 
 def test_what_is_no_digit_is_said_to_be_none(page):
     draw(page, *[(0.4 * (-1) ** i, 0.4 - 0.16 * (i // 2)) for i in range(12)])
-    assert "unlike any digit" in page.find_element("id", "read").text
-    assert re.search(r"larger than that of (99|100) %", page.find_element("id", "error").text)
+    assert "unlike any digit" in find(page, "read").text
+    assert re.search(r"larger than that of (99|100) %", find(page, "error").text)
 
 
 def test_hovering_previews_and_a_click_or_dragging_places_the_point(page):
-    start, plane = decoded(page), page.find_element("id", "scatter")
+    start, plane = decoded(page), find(page, "scatter")
     ActionChains(page).move_to_element_with_offset(plane, -100, 100).perform()
     hovered = decoded(page)
     assert hovered != start
-    ActionChains(page).move_to_element(page.find_element("id", "legend")).perform()
+    ActionChains(page).move_to_element(find(page, "legend")).perform()
     assert decoded(page) == start
     ActionChains(page).move_to_element_with_offset(plane, -100, 100).click().perform()
     assert decoded(page) == hovered
     drag = ActionChains(page).click_and_hold().move_by_offset(60, -40).release()
-    drag.move_to_element(page.find_element("id", "legend")).perform()
+    drag.move_to_element(find(page, "legend")).perform()
     dragged = decoded(page)
     plane.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_UP)
     assert len({start, hovered, dragged, decoded(page)}) == 4
     assert page.execute_script("return plane.pins.length") == 0
 
 
-def finger(name="finger"):
-    return PointerInput(interaction.POINTER_TOUCH, name)
+def finger(page, *moves, name="finger"):
+    """Return a touch that goes through places of the plane, from its center."""
+    builder = ActionBuilder(page, mouse=PointerInput(interaction.POINTER_TOUCH, name))
+    action = builder.pointer_action.move_to(find(page, "scatter"), *moves[0]).pointer_down()
+    for move in moves[1:]:
+        action = action.move_to(find(page, "scatter"), *move)
+    action.pointer_up()
+    return builder
 
 
 def test_a_finger_places_the_point_and_taps_lock_nothing(page):
-    plane, seen = page.find_element("id", "scatter"), {decoded(page)}
-    drag = ActionBuilder(page, mouse=finger())
-    drag.pointer_action.move_to(plane, -80, 90).pointer_down().move_to(plane, 60, 20).pointer_up()
-    drag.perform()
-    seen.add(decoded(page))
-    for place in (10, 40, 70):
-        tap = ActionBuilder(page, mouse=finger())
-        tap.pointer_action.move_to(plane, place, 10).pointer_down().pointer_up()
-        tap.perform()
+    seen = {decoded(page)}
+    for moves in ([(-80, 90), (60, 20)], [(10, 10)], [(40, 10)], [(70, 10)]):
+        finger(page, *moves).perform()
         seen.add(decoded(page))
     assert len(seen) == 5
-    assert not page.find_element("id", "walk").is_displayed()
+    assert not find(page, "walk").is_displayed()
 
 
 def test_the_wheel_and_two_fingers_zoom_and_a_button_shows_the_whole_plane_again(page):
-    plane, whole = page.find_element("id", "scatter"), page.find_element("id", "whole")
+    plane, whole = find(page, "scatter"), find(page, "whole")
 
     def width():
         return page.execute_script("return plane.view.half / plane.whole.half")
@@ -330,13 +314,9 @@ def test_the_wheel_and_two_fingers_zoom_and_a_button_shows_the_whole_plane_again
     WebDriverWait(page, 10).until(lambda _: whole.is_enabled())
     zoomed = width()
     assert zoomed < 0.7
-    fingers = [ActionBuilder(page, mouse=finger(name)) for name in ("one", "two")]
-    for builder, side in zip(fingers, (-1, 1), strict=True):
-        action = builder.pointer_action
-        action.move_to(plane, 30 * side, 0).pointer_down()
-        action.move_to(plane, 90 * side, 0).pointer_up()
-    fingers[0].devices += fingers[1].devices
-    fingers[0].perform()
+    one, two = (finger(page, (30 * k, 0), (90 * k, 0), name=f"finger {k}") for k in (-1, 1))
+    one.devices += two.devices
+    one.perform()
     WebDriverWait(page, 10).until(lambda _: width() < 0.7 * zoomed)
     whole.click()
     WebDriverWait(page, 10).until(lambda _: not whole.is_enabled())
@@ -358,7 +338,7 @@ def test_the_image_shown_is_that_of_the_nearest_latent_and_its_dot_is_ringed(pag
     image = shown[nearest]
     WebDriverWait(page, 10).until(lambda _: page.execute_script("return plane.name") == "vae")
     drawn(page)
-    assert page.find_element("id", "digit").text[-1] == str(mnist.labels_test[image].item())
+    assert find(page, "digit").text[-1] == str(mnist.labels_test[image].item())
     assert_shown(page, "nearest", mnist.x_clean_test[image])
     assert page.execute_script("return plane.ring") == pytest.approx(list(latents[nearest]))
     assert_shown(page, "decoded", network("vae2").decode(torch.tensor(point).float()[None])[0])
@@ -367,7 +347,7 @@ def test_the_image_shown_is_that_of_the_nearest_latent_and_its_dot_is_ringed(pag
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_dot_has_the_color_of_its_digit_in_the_legend(page, mnist, scheme):
     resize(page, 1400, 900, scheme)
-    page.find_element("id", "tab-vae").click()
+    find(page, "tab-vae").click()
     drawn(page)
     seen, found = picture(page, "scatter"), []
     behind = seen[5, len(seen) // 3]
@@ -394,10 +374,10 @@ def test_the_circles_hold_their_shares_and_half_planes_without_images_say_why(pa
     column, row = place_of(page, [2, -0.6])
     assert picture(page, "scatter")[round(row), round(column)] == pytest.approx(gray, abs=0.01)
     assert side > 400
-    assert not page.find_element("id", "prior").is_displayed()
-    page.find_element("id", "tab-vae").click()
+    assert not find(page, "prior").is_displayed()
+    find(page, "tab-vae").click()
     drawn(page)
-    assert "50, 90 and 99 %" in page.find_element("id", "prior").text
+    assert "50, 90 and 99 %" in find(page, "prior").text
     seen = picture(page, "scatter")
     for radius in PRIOR_RADII.values():
         dark = 0
@@ -409,8 +389,8 @@ def test_the_circles_hold_their_shares_and_half_planes_without_images_say_why(pa
 
 
 def test_pins_by_a_button_a_key_or_a_click_make_a_line_that_lets_go(page):
-    plane, walk = page.find_element("id", "scatter"), page.find_element("id", "walk")
-    button, slider = (page.find_element("id", name) for name in ("pin", "line"))
+    plane, walk = find(page, "scatter"), find(page, "walk")
+    button, slider = (find(page, name) for name in ("pin", "line"))
 
     def at(x, y):
         return ActionChains(page).move_to_element_with_offset(plane, x, y)
@@ -429,7 +409,7 @@ def test_pins_by_a_button_a_key_or_a_click_make_a_line_that_lets_go(page):
     at(75, -105).click().perform()
     drawn(page)
     assert float(slider.get_property("value")) == pytest.approx(0.5, abs=0.02)
-    page.find_element("id", "release").click()
+    find(page, "release").click()
     drawn(page)
     assert not walk.is_displayed()
     for x in (-100, 100):
@@ -444,9 +424,9 @@ def test_pins_by_a_button_a_key_or_a_click_make_a_line_that_lets_go(page):
 
 
 def test_the_prior_is_sampled_on_the_tab_of_the_vae(page):
-    sample = page.find_element("id", "sample")
+    sample = find(page, "sample")
     assert not sample.is_displayed()
-    page.find_element("id", "tab-vae").click()
+    find(page, "tab-vae").click()
     seen = set()
     for _ in range(3):
         sample.click()
@@ -455,36 +435,36 @@ def test_the_prior_is_sampled_on_the_tab_of_the_vae(page):
 
 
 def test_the_address_keeps_the_point_and_each_tab_its_pins(page):
-    plane = page.find_element("id", "scatter")
+    plane = find(page, "scatter")
     ActionChains(page).move_to_element_with_offset(plane, 40, 40).click().perform()
-    page.find_element("id", "pin").click()
+    find(page, "pin").click()
     drawn(page)
-    where = page.find_element("id", "place").text
-    page.find_element("id", "tab-autoencoder").send_keys(Keys.ARROW_RIGHT)
+    where = find(page, "place").text
+    find(page, "tab-autoencoder").send_keys(Keys.ARROW_RIGHT)
     assert page.execute_script("return [plane.name, plane.pins.length]") == ["vae", 0]
     assert page.switch_to.active_element.get_attribute("aria-selected") == "true"
     page.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
     assert page.execute_script("return plane.pins.length") == 1
-    assert page.find_element("id", "place").text == where
+    assert find(page, "place").text == where
     WebDriverWait(page, 10).until(lambda _: where[1:-1].replace(" ", "") in page.current_url)
     address = page.current_url
     page.get("about:blank")
     page.get(address)
-    WebDriverWait(page, 20).until(lambda _: page.find_element("id", "digit").text)
-    assert page.find_element("id", "place").text == where
+    WebDriverWait(page, 20).until(lambda _: find(page, "digit").text)
+    assert find(page, "place").text == where
     page.execute_script("location.hash = '#vae/900,1'")  # as typed; it stays in the plane
     WebDriverWait(page, 10).until(lambda _: page.execute_script("return plane.name") == "vae")
     assert page.execute_script("return plane.here[0] <= limits()[0][1] && plane.here[1] === 1")
 
 
 def test_a_polite_live_region_says_the_position_and_the_digit(page):
-    live = page.find_element("id", "live")
+    live = find(page, "live")
     assert live.get_attribute("aria-live") == "polite"
-    page.find_element("id", "scatter").send_keys(Keys.ARROW_RIGHT)
+    find(page, "scatter").send_keys(Keys.ARROW_RIGHT)
 
     def said(_):
-        digit = page.find_element("id", "digit").text
-        a, b = page.find_element("id", "place").text[1:-1].split(", ")
+        digit = find(page, "digit").text
+        a, b = find(page, "place").text[1:-1].split(", ")
         return live.get_property("textContent") == f"h1 {a}, h2 {b}, near {digit}"
 
     WebDriverWait(page, 10).until(said)
@@ -496,16 +476,16 @@ def denoised(page, name):
     """Choose an image of the Denoising tab; return its last loss when the steps have ended."""
     buttons = page.find_elements("css selector", "#examples button")
     next(button for button in buttons if button.text == name).click()
-    WebDriverWait(page, 60).until(lambda _: page.find_element("id", "play").is_enabled())
-    return float(page.find_element("id", "loss").text)
+    WebDriverWait(page, 60).until(lambda _: find(page, "play").is_enabled())
+    return float(find(page, "loss").text)
 
 
 def psnr_of(page, name):
-    return float(page.find_element("id", f"{name}-note").text.split()[-2])
+    return float(find(page, f"{name}-note").text.split()[-2])
 
 
 def test_the_estimates_of_the_examples_end_where_those_of_pytorch_do(page, mnist):
-    page.find_element("id", "tab-denoising").click()
+    find(page, "tab-denoising").click()
     vae, x_noisy, x_clean = network("vae16"), mnist.x_noisy_example, mnist.x_clean_example
     z_init = predict(vae.encode, x_noisy)
     *_, losses = map_estimate(vae.decode, x_noisy, 16, 0.0625, z_init, iterations=400)
@@ -517,29 +497,29 @@ def test_the_estimates_of_the_examples_end_where_those_of_pytorch_do(page, mnist
             expected = psnr(x[digit], x_clean[digit])
             assert psnr_of(page, name) == pytest.approx(expected, abs=0.1), (digit, name)
     assert_shown(page, "output", through[digit])
-    slider, iteration = (page.find_element("id", name) for name in ("frames", "iteration"))
+    slider, iteration = (find(page, name) for name in ("frames", "iteration"))
     last, curve = iteration.text, pixels(page, "curve")
     slider.send_keys(Keys.HOME)
     assert iteration.text == "0"
-    assert float(page.find_element("id", "loss").text) > found
+    assert float(find(page, "loss").text) > found
     assert pixels(page, "estimate") == pixels(page, "output")
     assert pixels(page, "curve") != curve
-    page.find_element("id", "play").click()
+    find(page, "play").click()
     WebDriverWait(page, 20).until(lambda _: iteration.text == last)
 
 
 def test_the_own_digit_is_denoised_with_noise_of_any_strength(page):
     draw(page, *SEVEN)
     x = torch.tensor(page.execute_script("return Array.from(prepare(gray(), field.width))"))
-    page.find_element("id", "tab-denoising").click()
+    find(page, "tab-denoising").click()
     denoised(page, "your digit")
     assert_shown(page, "clean", x.view(1, 32, 32))
     weak = psnr_of(page, "noisy")
     assert weak == pytest.approx(12, abs=0.5)
     assert psnr_of(page, "estimate") > 18
-    page.find_element("id", "noise").send_keys(Keys.ARROW_RIGHT)
-    assert page.find_element("id", "deviation").text == "0.30"
-    assert page.find_element("id", "beta").text == "0.0900"
+    find(page, "noise").send_keys(Keys.ARROW_RIGHT)
+    assert find(page, "deviation").text == "0.30"
+    assert find(page, "beta").text == "0.0900"
     expected = weak - 20 * np.log10(0.3 / 0.25)
     assert psnr_of(page, "noisy") == pytest.approx(expected, abs=0.1)
 
@@ -548,12 +528,12 @@ def test_the_own_digit_is_denoised_with_noise_of_any_strength(page):
 def test_every_size_shows_the_image_beside_the_plane_and_targets_for_fingers(page, size):
     resize(page, *size)
     for tab in ("denoising", "autoencoder"):
-        page.find_element("id", f"tab-{tab}").click()
+        find(page, f"tab-{tab}").click()
         drawn(page)
         assert page.execute_script("return document.documentElement.scrollWidth") <= size[0]
         for target in page.find_elements("css selector", "button, input"):
             assert not target.is_displayed() or target.size["height"] >= 44, target.text
-    plane, image = (page.find_element("id", name).rect for name in ("scatter", "decoded"))
+    plane, image = (find(page, name).rect for name in ("scatter", "decoded"))
     assert 230 < plane["height"] == plane["width"]
     beside = image["x"] > plane["x"] + plane["width"] and image["y"] < plane["y"] + 20
     above = image["y"] + image["height"] < plane["y"] > plane["y"] + plane["height"] - size[1]
