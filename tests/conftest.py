@@ -13,21 +13,6 @@ from common.dataset import SHA256, Dataset, load_digits, load_mnist
 from common.pretrained import RECIPE_KEYS
 from common.training import RECIPES
 
-# command: the figures it writes
-SCRIPTS = {
-    "ex1_autoencoder": ["ex1_reconstructions", "ex1_loss"],
-    "ex2_latent": ["ex2_latent"],
-    "ex3_knn": ["ex3_accuracy", "ex3_confusion"],
-    "ex4_classifier": ["ex4_loss", "ex4_confusion"],
-    "ex4_classifier --augment": ["ex4_augmented_loss", "ex4_augmented_confusion"],
-    "ex5_generate": ["ex5_grid"],
-    "ex6_denoise": ["ex6_denoising", "ex6_latent"],
-    "ex7_vae": [
-        *("ex7_reconstructions", "ex7_loss", "ex7_latent", "ex7_grid", "ex7_prior"),
-        "ex7_accuracy",
-    ],
-    "ex8_map_denoise": ["ex8_loss", "ex8_denoising", "ex8_map_loss"],
-}
 torch.set_num_threads(1)
 
 

@@ -121,6 +121,8 @@ def run(data, tmp_path_factory):
         ((figures, numbers, tables),) = results
         exercise = f"Exercise {script[2]}", f"Exercises {script[2]}"
         assert all(title.startswith(exercise) for title in tables)
+        printed = [line for pair in tables.items() for text in pair for line in text.splitlines()]
+        assert max(map(len, printed)) <= 80
         lines = "\n".join(tables.values())
         cells = {place: cell for t in tables.values() if "|" in t for place, cell in cells_of(t)}
         return SimpleNamespace(figures=figures, cells=cells, printed=lines, **numbers)

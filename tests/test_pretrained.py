@@ -10,7 +10,7 @@ from conftest import untrained
 from torch import nn
 
 from common import pretrained
-from common.initialization import init_autoencoder, init_vae
+from common.initialization import init_autoencoder
 from common.pretrained import check_training, load_model, load_or_train, read_checkpoint
 from common.script import PROJECT, ScriptError, run_script
 from common.training import RECIPES, fit
@@ -166,21 +166,16 @@ def test_an_interrupted_training_continues_to_the_same_weights(
     assert "epoch  3/3" in second
 
 
-@pytest.mark.parametrize("change", ["seed", "epochs", "limit", "code", "threads", "torch"])
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"limit": 9}, {"code": True}])
 def test_a_state_of_another_training_stays_until_the_first_epoch_replaces_it(
     few_digits, tmp_path, monkeypatch, capsys, change
 ):
     expected, _ = load_or_train("autoencoder", few_digits, tmp_path / "whole", epochs=2)
-    given = {"seed": {"seed": 9}, "limit": {"limit": 9}, "epochs": {"epochs": 3}}.get(change, {})
-    part = tmp_path / "part"
-    interrupt(monkeypatch, 1, "autoencoder", few_digits, part, **{"epochs": 2} | given)
-    if change == "code":
+    part, edited = tmp_path / "part", change.pop("code", False)
+    interrupt(monkeypatch, 1, "autoencoder", few_digits, part, **{"epochs": 2} | change)
+    if edited:
         (tmp_path / "models.py").write_text("edited")
         monkeypatch.setattr(pretrained, "CODE", [tmp_path / "models.py"])
-    if change == "threads":
-        monkeypatch.setattr("torch.get_num_threads", lambda: 3)
-    if change == "torch":
-        monkeypatch.setattr("torch.__version__", "1.2.3")
     before = files(part)
     interrupt(monkeypatch, 0, "autoencoder", few_digits, part, epochs=2)
     assert files(part) == before
@@ -224,20 +219,6 @@ def test_a_training_that_diverges_says_so_and_changes_no_file(few_digits, tmp_pa
     assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    ("first", "loss", "ends"),
-    [(0.1, 9.0, False), (0.1, 11.0, True), (5.0, 49.0, False), (0.1, float("nan"), True)],
-)
-def test_a_loss_that_explodes_or_is_no_number_ends_the_training(few_digits, first, loss, ends):
-    model, _ = untrained("autoencoder")
-    history = {"train": [{"loss": 0.1}], "test": [{"loss": first}, {"loss": loss}]}
-    if ends:
-        with pytest.raises(ScriptError, match=r"after epoch 1 .*diverged"):
-            check_training("autoencoder", model, history, few_digits.x_clean_test)
-    else:
-        check_training("autoencoder", model, history, few_digits.x_clean_test)
-
-
 @pytest.mark.parametrize("name", ["autoencoder", "classifier", "vae2"])
 def test_a_model_that_collapses_is_named_and_never_saved(tmp_path, few_digits, monkeypatch, name):
     def dead(model, x):
@@ -266,20 +247,6 @@ def test_a_dead_latent_unit_of_the_autoencoder_or_black_images_end_the_training(
     nn.init.constant_(model.decoder.layers[-3].bias, -99)  # black images
     with pytest.raises(ScriptError, match="same for every image"):
         check(model, x)
-
-
-def test_a_vae_may_leave_some_units_inactive_but_not_all_but_one(digits):
-    model, x = RECIPES["vae16"].model(16), digits.x_clean_train[:200]
-    init_vae(model, x)
-    last = model.encoder.layers[-1]
-    for live in (16, 2, 1):
-        with torch.no_grad():
-            last.weight[live:16], last.bias[live:16] = 0, 0
-        if live > 1:
-            check(model, x)
-        else:
-            with pytest.raises(ScriptError, match="same for every image"):
-                check(model, x)
 
 
 @pytest.mark.parametrize("damage", ["cut off", "not finite", "pickled code", "another file"])
