@@ -38,9 +38,9 @@ def lsuv_init(model: nn.Module, x: Tensor, targets: dict[nn.Module, tuple]) -> N
         mean, deviation = targets.get(layer, (0.0, 1.0))
         spread = y.std(dim=1) if y.shape[1] > 1 else torch.ones(len(y))
         gain = deviation / spread.clamp_min(1e-6)
-        out_dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
-        shape = [-1 if dim == out_dim else 1 for dim in range(layer.weight.dim())]
-        layer.weight.mul_(gain.view(shape))
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        weight = layer.weight.transpose(0, 1) if transposed else layer.weight
+        weight.mul_(gain.view(-1, *[1] * (weight.dim() - 1)))
         if layer.bias is not None:
             layer.bias.copy_(mean - gain * y.mean(dim=1))
 

@@ -75,9 +75,8 @@ def posterior_moments(vae: VAE, x: Tensor) -> dict[str, list[float]]:
 
 def latent_grid(h: Tensor) -> tuple[Tensor, Tensor]:
     """Return 15 equidistant values along each axis, between the corners of `h` `(N, 2)`."""
-    ends = zip(h.min(dim=0).values.tolist(), h.max(dim=0).values.tolist(), strict=True)
-    a, b = (torch.linspace(*pair, GRID_STEPS, device=h.device) for pair in ends)
-    return a, b
+    ends = torch.stack([h.amin(dim=0), h.amax(dim=0)], dim=1).tolist()
+    return tuple(torch.linspace(*pair, GRID_STEPS, device=h.device) for pair in ends)
 
 
 def grid_points(a: Tensor, b: Tensor) -> Tensor:
@@ -95,27 +94,18 @@ def count_per_cell(h: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def label_places(
     h: Tensor, labels: Tensor, low: list[float], high: list[float], cells: int = 24
 ) -> dict[int, list[float]]:
-    """Return for each digit the cell that most of its latents are in, apart from other digits'.
+    """Return for each digit the cell with most of its latents and few of others.
 
-    A digit is left out where no cell with many of its latents is free.
+    A digit is left out where no such cell is apart from those of other digits.
     """
-    limits = list(zip(low, high, strict=True))
-    counts = {
-        digit: np.histogramdd(h[labels == digit].numpy(), cells, limits)[0]
-        for digit in labels.unique().tolist()
-    }
-    every, places = sum(counts.values()), {}
-    # Most of its own latents, and few of other digits.
-    scores = {digit: n**2 / every.clip(1) for digit, n in counts.items() if n.any()}
-    rows, columns = np.indices((cells, cells))
-    for digit in sorted(scores, key=lambda digit: -scores[digit].max()):
-        free = np.ones((cells, cells), bool)
-        for row, column in places.values():
-            free &= np.hypot(rows - row, columns - column) > cells / 12
-        score = np.where(free, scores[digit], 0)
+    limits, places = list(zip(low, high, strict=True)), {}
+    counts = [np.histogramdd(h[labels == i].numpy(), cells, limits)[0] for i in range(10)]
+    scores = [n**2 / sum(counts).clip(1) for n in counts]
+    cell = np.stack(np.indices((cells, cells)), axis=-1)
+    for digit in sorted(range(10), key=lambda digit: -scores[digit].max()):
+        distances = [np.linalg.norm(cell - place, axis=-1) for place in places.values()]
+        score = scores[digit] * np.all([d > cells / 12 for d in distances], axis=0)
         if score.max() > scores[digit].max() / 4:
-            places[digit] = divmod(int(score.argmax()), cells)
-    low, size = np.array(low), np.subtract(high, low) / cells
-    return {
-        digit: (low + (np.array(place) + 0.5) * size).tolist() for digit, place in places.items()
-    }
+            places[digit] = np.array(np.unravel_index(score.argmax(), score.shape))
+    size = np.subtract(high, low) / cells
+    return {digit: (low + (place + 0.5) * size).tolist() for digit, place in places.items()}

@@ -11,7 +11,7 @@ from matplotlib import patheffects
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
@@ -177,10 +177,10 @@ def latent_figure(
     if prior:
         whole.set_aspect("equal", adjustable="datalim")
         for (share, radius), style in zip(PRIOR_RADII.items(), (":", "--", "-"), strict=True):
-            style = {"color": "black", "linestyle": style, "linewidth": 1.2}
-            whole.add_patch(Circle((0, 0), radius, fill=False, path_effects=[HALO], **style))
             of = " of $N(0, I)$" if share == max(PRIOR_RADII) else ""
-            whole.plot([], [], label=f"{100 * share:g} %{of}", **style)
+            ring = radius * np.exp(1j * np.linspace(0, 2 * np.pi, 200))
+            line = {"linewidth": 1.2, "path_effects": [HALO], "label": f"{100 * share:g} %{of}"}
+            whole.plot(ring.real, ring.imag, f"k{style}", **line)
         style = {"ncols": 3, "columnspacing": 1, "fontsize": 8, "borderpad": 0}
         whole.legend(handles=whole.lines, loc="lower center", bbox_to_anchor=(0.5, 1), **style)
     for ax in (whole, enlarged):
@@ -192,12 +192,11 @@ def moved_figure(latents: dict[str, Tensor], labels: Tensor) -> Figure:
     """Exercise 6: plot latents `(N, 2)` of the same images side by side, in one view."""
     size = (PAGE_WIDTH, 2.35)
     figure, panels = plt.subplots(1, len(latents), figsize=size, sharex=True, sharey=True)
+    enlarge(panels[0], next(iter(latents.values())).cpu())
     for ax, (name, h) in zip(panels, latents.items(), strict=True):
         latent_scatter(ax, h, labels)
         ax.set_title(name, size=9)
         ax.label_outer()
-    enlarge(panels[0], next(iter(latents.values())).cpu())
-    for ax, h in zip(panels, latents.values(), strict=True):
         name_digits(ax, h, labels)
     return figure
 
@@ -258,12 +257,7 @@ def confusion_figure(confusion: Tensor) -> Figure:
 
 
 def grid_figure(
-    images: Tensor,
-    a: Tensor,
-    b: Tensor,
-    h: Tensor,
-    labels: Tensor,
-    units: Names = LATENT_UNITS,
+    images: Tensor, a: Tensor, b: Tensor, h: Tensor, labels: Tensor, units: Names = LATENT_UNITS
 ) -> Figure:
     """Exercises 5 and 7d: plot images decoded from a grid and, on the same axes, latents `(N, 2)`.
 

@@ -54,14 +54,6 @@ def number(kind: type, low: float = 1e-9) -> Callable[[str], float]:
     return parse
 
 
-def folder(text: str) -> Path:
-    """Parse a folder, which need not exist; the project's is `PROJECT`, however it is given."""
-    path = Path(text)
-    if not text or path.is_file():
-        raise ArgumentTypeError(f"{text!r} is not a folder")
-    return path.resolve() if path.resolve() in (PROJECT, DIGITS) else path
-
-
 def make_base_parser(docstring: str | None, data_dir: Path | None = DATA_DIR) -> ArgumentParser:
     """Return a parser of the options that scripts and studies share."""
     # PYTHONOPTIMIZE=2 drops docstrings; that of a study goes on with its command.
@@ -83,7 +75,7 @@ def make_parser(docstring: str | None, **defaults: object) -> ArgumentParser:
     add("--dataset", choices=("auto", "mnist", "digits"), default="auto", help=text)
     add("--limit", type=number(int, 1), metavar="N", help="use only the first N training images")
     text = "folder of checkpoints/ and figures/ (default: the project)"
-    add("--out", type=folder, metavar="DIR", help=text)
+    add("--out", type=lambda name: Path(name).resolve(), metavar="DIR", help=text)
     if "epochs" in defaults:
         add("--retrain", action="store_true", help="train anew and replace the checkpoint")
         defaults["seed"] = 0

@@ -142,12 +142,6 @@ def train(
         yield model, {"history": history, **states, **generators}
 
 
-def fit(recipe: Recipe, data: Dataset, seed: int = 0) -> tuple[nn.Module, History]:
-    """Return the model that a training run ends with, in eval mode, and its history."""
-    *_, (model, snapshot) = train(recipe, data, seed)
-    return model.eval().requires_grad_(False), snapshot["history"]
-
-
 @torch.no_grad()
 def evaluate(model: nn.Module, loss: Loss, images: Tensor, labels: Tensor) -> dict[str, float]:
     """Return the mean of each term of `loss` over all images, in eval mode, from fixed samples."""

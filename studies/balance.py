@@ -22,9 +22,9 @@ from common.dataset import Dataset
 from common.metrics import confident_digits, predict
 from common.pretrained import load_model
 from common.script import fixed, format_table, make_base_parser, read_options, run_script
-from common.training import RECIPES, fit
+from common.training import RECIPES
 from studies import validate
-from studies.study import run_all, save_results, validation_split
+from studies.study import fit, run_all, save_results, validation_split
 
 NAMES, PIXELS = ("vae2", "vae16"), (1024, 200, 100, 50, 25)
 CANDIDATES = (200, 100, 50)

@@ -22,8 +22,8 @@ from common.metrics import predict
 from common.plotting import COLORS, HALF, logarithmic
 from common.pretrained import load_or_train
 from common.script import fixed, format_table, make_base_parser, read_options, run_script
-from common.training import RECIPES, evaluate, fit
-from studies.study import first_images, run_all, save_results, seed_folder
+from common.training import RECIPES, evaluate
+from studies.study import first_images, fit, run_all, save_results, seed_folder
 
 FILTERS = (2, 4, 8, 16, 32)
 SEEDS = (0, 1, 2)

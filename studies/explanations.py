@@ -28,9 +28,9 @@ from common.dataset import Dataset, load_mnist
 from common.metrics import bottleneck_metrics, confident_digits, image_metrics, predict, psnr
 from common.pretrained import load_model, load_or_train
 from common.script import PROJECT, make_base_parser, read_options, run_script
-from common.training import RECIPES, fit
+from common.training import RECIPES
 from models import PIXELS, Autoencoder, Classifier
-from studies.study import run_all, save_results, seed_folder, solve, validation_split
+from studies.study import fit, run_all, save_results, seed_folder, solve, validation_split
 
 AVERAGES, IMAGES, DRAWS, OF_TRAINING, SEEDS = 5000, 1000, 16, 5000, (0, 1, 2)
 

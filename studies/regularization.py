@@ -35,9 +35,9 @@ from common.metrics import confident_digits, predict
 from common.plotting import PAGE_WIDTH, latent_scatter, tile
 from common.pretrained import load_model, load_or_train
 from common.script import fixed, format_table, make_base_parser, read_options, run_script
-from common.training import RECIPES, fit
+from common.training import RECIPES
 from models import PIXELS, VAE, Terms, kl_divergence
-from studies.study import run_all, save_results, seed_folder
+from studies.study import fit, run_all, save_results, seed_folder
 
 DRAWS, COMPONENTS, SEEDS = 5000, 10, (0, 1, 2)
 ORIGINS = ("training images", "mixture", "N(0, I)", "grid")  # of latents

@@ -9,12 +9,13 @@ from typing import TypeVar
 import torch
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.dataset import Dataset, download, load_mnist
 from common.metrics import predict
 from common.plotting import save_figure
 from common.script import PROJECT, write_json
+from common.training import History, Recipe, train
 from MAP_template import map_estimate, map_loss
 from models import VAE
 
@@ -64,6 +65,12 @@ def validation_split(data: Dataset) -> Dataset:
         "labels_test": data.labels_train[-VALIDATION:],
     }
     return replace(first_images(data, len(data.x_clean_train) - VALIDATION), **test)
+
+
+def fit(recipe: Recipe, data: Dataset, seed: int = 0) -> tuple[nn.Module, History]:
+    """Return the model that a training run ends with, in eval mode, and its history."""
+    *_, (model, snapshot) = train(recipe, data, seed)
+    return model.eval().requires_grad_(False), snapshot["history"]
 
 
 def solve(vae: VAE, x_noisy: Tensor, z_init: Tensor, beta: float) -> dict:

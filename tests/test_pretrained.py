@@ -13,7 +13,8 @@ from common import pretrained
 from common.initialization import init_autoencoder
 from common.pretrained import check_training, load_model, load_or_train, read_checkpoint
 from common.script import PROJECT, ScriptError, run_script
-from common.training import RECIPES, fit
+from common.training import RECIPES
+from studies.study import fit
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from common.training import RECIPES, evaluate, fit, random_affine
+from common.training import RECIPES, evaluate, random_affine
+from studies.study import fit
 
 pytestmark = pytest.mark.slow
 
