@@ -14,8 +14,7 @@ LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 def last_layer(model: nn.Module, part: str) -> nn.Module:
     """Return the last layer with weights in a part of a model; raise a ScriptError without one."""
-    named = [(n, m) for n, m in model.named_modules() if isinstance(m, LAYERS)]
-    layers = [layer for name, layer in named if name.startswith(part)]
+    layers = [m for n, m in model.named_modules() if isinstance(m, LAYERS) and n.startswith(part)]
     if not layers:
         raise ScriptError(f"the {part} has no layer that common/initialization.py looks for")
     return layers[-1]

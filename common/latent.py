@@ -86,9 +86,8 @@ def grid_points(a: Tensor, b: Tensor) -> Tensor:
 
 def count_per_cell(h: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Return how many of the latents `h` `(N, 2)` are nearest to each of `grid_points(a, b)`."""
-    column = ((h[:, 0] - a[0]) / (a[1] - a[0])).round().long().clamp(0, len(a) - 1)
-    row = ((h[:, 1] - b[0]) / (b[1] - b[0])).round().long().clamp(0, len(b) - 1)
-    return torch.bincount(row * len(a) + column, minlength=len(a) * len(b))
+    nearest = neighbors(grid_points(a, b), h, count=1)[:, 0]
+    return torch.bincount(nearest, minlength=len(a) * len(b))
 
 
 def label_places(

@@ -33,13 +33,12 @@ def confusion_matrix(labels: Tensor, predicted: Tensor) -> Tensor:
 
 def accuracies(confusion: Tensor) -> dict[str, float | list[float | None]]:
     """Return `accuracy` and `accuracy_per_digit` in percent; None for a digit without images."""
-    return {
-        "accuracy_per_digit": [
-            100 * row[digit].item() / row.sum().item() if row.sum() else None
-            for digit, row in enumerate(confusion)
-        ],
-        "accuracy": 100 * confusion.trace().item() / confusion.sum().item(),
-    }
+    per_digit = [
+        100 * row[digit].item() / row.sum().item() if row.sum() else None
+        for digit, row in enumerate(confusion)
+    ]
+    accuracy = 100 * confusion.trace().item() / confusion.sum().item()
+    return {"accuracy_per_digit": per_digit, "accuracy": accuracy}
 
 
 def accuracy_table(parts: dict[str, dict]) -> str:

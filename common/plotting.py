@@ -30,7 +30,6 @@ DIGIT_COLORS = (
 )
 Names = tuple[str, str]  # of the two axes
 HALO = patheffects.withStroke(linewidth=2, foreground="w")
-NAME = {"ha": "center", "va": "center", "path_effects": [HALO]}  # of what is at a place
 LATENT_UNITS = ("latent unit $h_1$", "latent unit $h_2$")
 VAE_TERMS = {"loss": "loss (nats)", "mse": "mean squared error", "kl": "KL divergence (nats)"}
 
@@ -160,7 +159,7 @@ def name_digits(
     """Write each digit where most of its latents `(N, 2)` are in the view, if it fits there."""
     low, high = corners or zip(ax.get_xlim(), ax.get_ylim(), strict=True)
     for digit, place in label_places(h.cpu(), labels.cpu(), low, high, cells).items():
-        ax.text(*place, str(digit), weight="bold", **NAME)
+        ax.text(*place, str(digit), weight="bold", ha="center", va="center", path_effects=[HALO])
 
 
 def latent_figure(

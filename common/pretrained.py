@@ -15,7 +15,6 @@ from common.script import PROJECT, ScriptError, log, write_file
 from common.training import RECIPES, History, train
 
 RECIPE_KEYS = ("epochs", "batch_size", "lr", "weight_decay", "augment", "latent_size", "pixels")
-SHOWN = ("epochs", "batch_size", "lr", "seed", "training_images", "latent_size", "pixels")
 CODE = ("models.py", "common/training.py", "common/initialization.py")  # that a training run uses
 
 
@@ -96,8 +95,8 @@ def load_checkpoint(
 
 def describe(name: str, settings: dict) -> str:
     """Return the name of a model and how it was trained, in words."""
-    shown = [f"{key} {settings[key]}" for key in SHOWN if settings[key] is not None]
-    return f"{name} ({', '.join(shown).replace('_', ' ')})"
+    keys = [key for key in (*RECIPE_KEYS, "seed", "training_images") if settings[key] is not None]
+    return f"{name} ({', '.join(f'{key} {settings[key]}' for key in keys).replace('_', ' ')})"
 
 
 def train_and_save(
@@ -145,7 +144,8 @@ def read_checkpoint(path: Path) -> dict:
     """Return the tensors, numbers and text of a checkpoint; raise a ScriptError for other files."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if "model" not in checkpoint or "latent_size" not in checkpoint["settings"]:
+        finite = all(weight.isfinite().all() for weight in checkpoint["model"].values())
+        if not finite or "latent_size" not in checkpoint["settings"]:
             raise ValueError
     except Exception as error:  # the zip and pickle readers raise many types
         raise ScriptError(f"{path} is damaged or not a checkpoint; delete it") from error
@@ -155,7 +155,6 @@ def read_checkpoint(path: Path) -> dict:
 def check_training(name: str, model: nn.Module, history: History, x: Tensor) -> None:
     """Raise a ScriptError if the training run has diverged or the model has collapsed on `x`."""
     first, loss = (history["test"][epoch]["loss"] for epoch in (0, -1))
-    # The latents and the images, or the logits of a model without them.
     names = [name for name in ("encode", "reconstruct") if hasattr(model, name)] or ["forward"]
     with torch.no_grad():
         spreads = [getattr(model, name)(x).flatten(1).std(dim=0) for name in names]

@@ -54,6 +54,14 @@ def number(kind: type, low: float = 1e-9) -> Callable[[str], float]:
     return parse
 
 
+def folder(text: str) -> Path:
+    """Parse a folder, which need not exist."""
+    path = Path(text).resolve()
+    if not text or path.is_file():
+        raise ArgumentTypeError(f"{text!r} is not a folder")
+    return path
+
+
 def make_base_parser(docstring: str | None, data_dir: Path | None = DATA_DIR) -> ArgumentParser:
     """Return a parser of the options that scripts and studies share."""
     # PYTHONOPTIMIZE=2 drops docstrings; that of a study goes on with its command.
@@ -75,7 +83,7 @@ def make_parser(docstring: str | None, **defaults: object) -> ArgumentParser:
     add("--dataset", choices=("auto", "mnist", "digits"), default="auto", help=text)
     add("--limit", type=number(int, 1), metavar="N", help="use only the first N training images")
     text = "folder of checkpoints/ and figures/ (default: the project)"
-    add("--out", type=lambda name: Path(name).resolve(), metavar="DIR", help=text)
+    add("--out", type=folder, metavar="DIR", help=text)
     if "epochs" in defaults:
         add("--retrain", action="store_true", help="train anew and replace the checkpoint")
         defaults["seed"] = 0
@@ -120,11 +128,10 @@ def format_table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> 
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = []
-    for first, *others in (cells[0], rule, *cells[1:]):
-        aligned = [first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]
-        lines.append(f"| {' | '.join(aligned)} |")
-    return "\n".join(lines)
+    return "\n".join(
+        f"| {' | '.join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])])} |"
+        for first, *others in (cells[0], rule, *cells[1:])
+    )
 
 
 def fixed(values: Sequence[float | None], digits: int = 2, factor: float = 1) -> list[str]:
