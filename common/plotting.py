@@ -62,14 +62,14 @@ def write_results(
     out: Path, figures: dict[str, Figure], numbers: dict[str, dict], tables: dict[str, str]
 ) -> None:
     """Write figures and numbers to `out/figures`, by their names; print titled tables and paths."""
-    for title, table in tables.items():
-        print(title, table, sep="\n\n", end="\n\n")
     for name, figure in figures.items():
         save_figure(figure, out / "figures" / name)
-        print(short(f"wrote {out / 'figures' / name}.png and .pdf"))
     for name, content in numbers.items():
         write_json(out / "figures" / f"{name}.json", content)
-        print(short(f"wrote {out / 'figures' / name}.json"))
+    for title, table in tables.items():
+        print(title, table, sep="\n\n", end="\n\n")
+    for name in [f"{name}.png and .pdf" for name in figures] + [f"{name}.json" for name in numbers]:
+        print(short(f"wrote {out / 'figures' / name}"))
 
 
 def image_rows(rows: dict[str, Tensor], reference: Tensor | None = None) -> Figure:

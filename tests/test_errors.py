@@ -1,20 +1,20 @@
 """What a student may do wrong: each ends with one line that says so, and leaves no file behind."""
 
-import http.server
 import importlib
+import re
 import subprocess
-import threading
+import sys
 
 import pytest
 import torch
 from conftest import untrained
 
-from common.script import PROJECT, ScriptError, make_parser, read_options, run_script
+from common.script import PROJECT, make_parser, read_options, run_script
 from common.training import RECIPES
 
 EX1, EX2, EX7, EX8 = "ex1_autoencoder", "ex2_latent", "ex7_vae", "ex8_map_denoise"
 OUT = ["--out", "{tmp}/out"]
-MNIST, AUTO = (["--dataset", d, "--data-dir", "{tmp}/data", *OUT] for d in ("mnist", "auto"))
+AUTO = ["--dataset", "auto", "--data-dir", "{tmp}/data", *OUT]
 
 
 def checkpoint(name="autoencoder", **sizes):
@@ -35,14 +35,10 @@ def nothing(tmp):
 
 # what is wrong: script, prepared by, options, exit status, and words that the line must have
 CASES = {
-    "no epochs": (EX1, nothing, ["--epochs", "0"], 2, ["--epochs", "0"]),
     "epochs without a number": (EX1, nothing, ["--epochs"], 2, ["--epochs"]),
-    "half an epoch": (EX1, nothing, ["--epochs", "0.5"], 2, ["--epochs", "int", "0.5"]),
     "no rate": (EX1, nothing, ["--lr", "nan"], 2, ["--lr", "nan"]),
     "negative noise": (EX8, nothing, ["--noise=-1"], 2, ["--noise", "-1"]),
     "device of a Mac": (EX1, nothing, ["--device", "mps"], 2, ["--device", "mps", "cpu"]),
-    "unknown data": (EX1, nothing, ["--dataset", "letters"], 2, ["--dataset", "mnist"]),
-    "option of another script": (EX2, nothing, ["--retrain"], 2, ["--retrain"]),
     "no folder": (EX1, nothing, ["--out", ""], 2, ["--out"]),
     "folder is a file": (EX1, nothing, ["--out", __file__], 2, ["--out", "folder"]),
     "latents of exercise 7": (EX7, nothing, [*OUT, "--latent-size", "3"], 1, ["two", "exercise 8"]),
@@ -57,8 +53,7 @@ CASES = {
         1,
         ["latent size 4, not 5", "--retrain"],
     ),
-    "no data where it was said to be": (EX1, nothing, AUTO, 1, ["cannot be downloaded"]),
-    "no data, no internet": (EX1, nothing, MNIST, 1, ["cannot be downloaded", "data/README.md"]),
+    "no data, no internet": (EX1, nothing, AUTO, 1, ["cannot be downloaded", "data/README.md"]),
 }
 
 
@@ -88,6 +83,29 @@ def test_a_mistake_is_named_on_one_line_and_leaves_nothing_behind(tmp_path, caps
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("error", ["[Errno 28] No space left on device", "[Errno 13] Denied"])
+def test_a_file_that_cannot_be_written_is_named_and_the_old_ones_stay(tmp_path, monkeypatch, error):
+    def fail(checkpoint, path):
+        path.write_bytes(b"half of it")
+        raise OSError(error)
+
+    checkpoint("classifier")(tmp_path)
+    before = files(tmp_path)
+    monkeypatch.setattr(torch, "save", fail)
+    options = ["--dataset=digits", "--limit=64", "--retrain", f"--out={tmp_path}/out"]
+    with pytest.raises(SystemExit, match=re.escape(f"error: {error}")):
+        run_script(lambda: importlib.import_module("ex4_classifier").main(options))
+    assert before.items() <= files(tmp_path).items()
+
+
+@pytest.mark.slow
+def test_a_pipe_that_closes_loses_no_file(out):
+    options = f"--dataset=digits --limit=64 --device=cpu --out={out}"
+    command = f'"{sys.executable}" "{PROJECT}/ex3_knn.py" {options} | true'
+    subprocess.run(command, shell=True, check=True)
+    assert (out / "figures/ex3.json").exists()
+
+
 CHANGES = {
     **{"--epochs": "3", "--batch-size": "7", "--lr": "1", "--seed": "1", "--limit": "9"},
     **{"--noise": "0.1", "--beta": "2", "--latent-size": "9", "--pixels": "7"},
@@ -95,15 +113,12 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("option", CHANGES)
-@pytest.mark.parametrize(
-    "folder", [[], ["--out", str(PROJECT)], ["--out", str(PROJECT / "digits")]]
-)
-def test_what_changes_results_wants_a_folder_of_its_own(monkeypatch, capsys, option, folder):
+def test_what_changes_results_wants_a_folder_of_its_own(monkeypatch, capsys, option):
     monkeypatch.setattr("ex8_map_denoise.load_data", lambda _: pytest.fail("loaded"))
-    with pytest.raises(SystemExit) as stop:
-        importlib.import_module(EX8).main([option, CHANGES[option], *folder])
-    assert stop.value.code == 2
-    assert f"with {option}, give a folder for the results: --out" in capsys.readouterr().err
+    for folder in ([], ["--out", str(PROJECT)], ["--out", str(PROJECT / "digits")]):
+        with pytest.raises(SystemExit, match="2"):
+            importlib.import_module(EX8).main([option, CHANGES[option], *folder])
+        assert f"with {option}, give a folder for the results: --out" in capsys.readouterr().err
 
 
 def test_the_defaults_want_no_folder_and_any_other_folder_will_do(tmp_path, monkeypatch):
@@ -126,27 +141,3 @@ def test_a_python_that_is_missing_is_named(tmp_path):
     assert stopped.returncode == 2
     assert "python9 is no Python 3.10 or newer" in stopped.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["requirements.txt"]
-
-
-def test_a_download_that_breaks_off_is_named(tmp_path, monkeypatch):
-    class BreaksOff(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", "9912422")
-            self.end_headers()
-            self.wfile.write(b"\x1f\x8b" + bytes(5000))
-
-        def log_message(self, *args):
-            pass
-
-    from torchvision import datasets
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), BreaksOff)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/"
-    monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
-    monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(ScriptError, match="cannot be downloaded"):
-        importlib.import_module(EX1).main(["--data-dir", str(tmp_path)])
-    server.shutdown()
-    server.server_close()
