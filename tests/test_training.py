@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_weights(few_digits):
     assert not torch.equal(weights(a), weights(other))
 
 
-def test_every_epoch_takes_every_image_once_with_its_own_label(few_digits):
+def test_every_epoch_takes_every_image_once_with_its_own_label_in_an_order_of_the_seed(few_digits):
     seen = []
 
     def loss(model, x, labels):
@@ -68,17 +68,18 @@ def test_every_epoch_takes_every_image_once_with_its_own_label(few_digits):
             seen.append((x, labels))
         return {"loss": model(x).mean()}
 
-    classifier = RECIPES["classifier"]
-    fit(replace(classifier, loss=loss, epochs=2, batch_size=40), few_digits)
-    assert [len(labels) for _, labels in seen] == [40, 40, 16] * 2
-    for epoch in (seen[:3], seen[3:]):
-        images = torch.cat([x for x, _ in epoch])
-        labels = torch.cat([y for _, y in epoch])
+    recipe = replace(RECIPES["classifier"], loss=loss, epochs=2, batch_size=40)
+    for seed in (0, 1):
+        fit(recipe, few_digits, seed)
+    assert [len(labels) for _, labels in seen] == [40, 40, 16] * 4
+    orders = []
+    for first in (0, 3, 6, 9):
+        images, labels = (torch.cat(part) for part in zip(*seen[first : first + 3], strict=True))
         nearest = torch.cdist(images.flatten(1), few_digits.x_clean_train.flatten(1)).argmin(dim=1)
-        assert sorted(nearest.tolist()) == list(range(96))
-        assert nearest.tolist() != list(range(96))
         assert torch.equal(labels, few_digits.labels_train[nearest])
-    assert not torch.equal(seen[0][1], seen[3][1])
+        orders.append(nearest.tolist())
+        assert sorted(orders[-1]) == list(range(96))
+    assert len(set(map(tuple, orders))) == 4, "two epochs or two seeds have the same order"
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "vae2"])
@@ -157,14 +158,6 @@ def test_the_training_loss_weighs_every_image_alike(few_digits):
     assert history["train"][0]["loss"] == pytest.approx(mean, rel=1e-5)
 
 
-def test_augmentation_leaves_black_edges_and_does_not_blur():
-    torch.manual_seed(0)
-    changed = random_affine(torch.ones(500, 1, 32, 32))
-    assert (changed.amin(dim=(1, 2, 3)) < 0.1).float().mean() > 0.8  # at a corner, usually
-    x = 0.4 + 0.2 * torch.rand(500, 1, 32, 32)
-    assert random_affine(x)[..., 6:-6, 6:-6].var() > 0.6 * x.var()  # bilinear: 0.45
-
-
 def test_augmentation_rotates_scales_and_shifts_each_image_by_its_own_amounts():
     torch.manual_seed(0)
     x = torch.zeros(1000, 1, 32, 32)
@@ -187,5 +180,6 @@ def test_augmentation_rotates_scales_and_shifts_each_image_by_its_own_amounts():
         assert found.abs().max() < 1.1 * largest + 0.05, name
         assert found.std() == pytest.approx(largest / 3**0.5, rel=0.15), name
     assert torch.corrcoef(torch.stack([row, column, angle, scale])).tril(-1).abs().max() < 0.1
-    weak = random_affine(x, strength=0.1)
-    assert (weak - x).abs().mean() < 0.3 * (changed - x).abs().mean()
+    x = 0.4 + 0.2 * torch.rand(500, 1, 32, 32)
+    assert random_affine(x)[..., 6:-6, 6:-6].var() > 0.6 * x.var()  # bilinear: 0.45
+    assert (random_affine(x)[..., 0, 0] < 0.1).any()  # outside is black
