@@ -65,18 +65,17 @@ def resize(images: Tensor, white: float) -> Tensor:
 def find_ink(x: np.ndarray) -> np.ndarray:
     """Return how much each pixel of a gray picture `(height, width)` differs from its paper.
 
-    The paper is as its edge. Where light or desk make that uneven, the ink is dark and the paper is
-    what remains after a closing by a window wider than a stroke.
+    The paper is as the edge or, where that is uneven, what a closing of dark ink leaves.
     """
     from scipy import ndimage
 
     edge = np.pad(np.zeros(np.subtract(x.shape, 2), bool), 1, constant_values=True)
-    ink = np.abs(x - np.median(x[edge]))
-    share = (ink > 0.4 * ink.max()).mean()
+    plain = np.abs(x - np.median(x[edge]))
+    share = (plain > 0.4 * plain.max()).mean()
+    if share < 0.3 and np.ptp(np.percentile(x[edge], (25, 75))) < 0.05:
+        return plain
     if share > 0.5:
         log("ink fills most of the picture; if it is misread, leave more paper around the digit")
-    if share < 0.4 and np.ptp(np.percentile(x[edge], (25, 75))) < 0.05:
-        return ink
     x = ndimage.gaussian_filter(x, max(x.shape) / 200)
     paper = ndimage.grey_closing(x, max(x.shape) // 4)
     ink = (paper - x) / paper.clip(0.3)
@@ -85,7 +84,8 @@ def find_ink(x: np.ndarray) -> np.ndarray:
     area[0], inner = 0, area.copy()
     inner[parts[edge]] = 0  # the picture's edge cuts the desk, unless it cuts the digit
     area = inner if inner.max() > area.max() / 20 else area
-    return ink * (area > area.max() / 20)[parts]  # without specks
+    ink *= (area > area.max() / 20)[parts]  # without specks
+    return ink if ink.max() > 0.1 else plain
 
 
 def load_image(path: str | Path) -> Tensor:
