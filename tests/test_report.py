@@ -92,15 +92,12 @@ def test_figures_and_tables_exist_have_captions_and_are_referred_to(root):
         assert set(re.findall(rf"{kind} (\d+)", caption.sub("", text))) == set(numbers)
 
 
-def test_a_reference_to_no_figure_is_an_error(root):
-    with pytest.raises(ScriptError, match="what it does not show"):
-        build('{{ ref("figures/ex9_none") }}', root)
-
-
-def test_no_placeholder_is_left(root):
+def test_no_placeholder_and_no_reference_to_nothing_is_left(root):
     prose = re.sub(r"```.*?```", "", build_report(root), flags=re.DOTALL)
     for mark in (r"\{\{", r"\{%", r"%\}", r"\bTODO\b", r"Figure \?", r"\bNone\b", r"\bnan\b"):
         assert not re.search(mark, prose), mark
+    with pytest.raises(ScriptError, match="what it does not show"):
+        build('{{ ref("figures/ex9_none") }}', root)
 
 
 def test_the_numbers_are_those_of_the_json_files(root):
@@ -126,14 +123,11 @@ def test_code_is_taken_by_name_without_its_docstring():
     assert text.splitlines()[2].startswith("def reparameterize(")
     assert "torch.randn_like" in text
     assert "equation (.1)" not in text
-    assert text.count("```") == 2
     part = code("ex3_knn.py", "main", "(a)")
     assert part.splitlines()[2].startswith("# (a)")
     assert "(b)" not in part
     with pytest.raises(AttributeError, match="no_such_name"):
         code("models.py", "no_such_name")
-    with pytest.raises(ValueError, match="not enough values"):
-        code("ex3_knn.py", "main", "no such part")
 
 
 @pytest.mark.usefixtures("committed_checkpoints")

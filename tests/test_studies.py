@@ -1,7 +1,6 @@
 """The studies' numbers were measured with the settings that the code has now."""
 
 import json
-import math
 import re
 from itertools import chain, product
 from pathlib import Path
@@ -15,14 +14,12 @@ from torch import nn
 import models
 from common.dataset import NOISE
 from common.initialization import init_autoencoder
-from common.script import make_base_parser
 from studies import (
     balance,
     capacity,
     error_split,
     initialization,
     map_minima,
-    regularization,
     seeds,
     study,
     validate,
@@ -119,23 +116,6 @@ def test_a_single_moment_too_far_from_the_prior_rules_out_its_pixels():
         assert balance.choose(runs) is None
 
 
-def test_a_residual_has_as_many_effective_dimensions_as_it_has_independent_pixels():
-    torch.manual_seed(0)
-    residual = torch.randn(20_000, 3).repeat(1, 4)
-    assert balance.effective_dimension(residual) == pytest.approx(3, rel=0.01)
-
-
-def test_the_kl_divergence_is_split_into_what_is_known_of_a_few_posteriors():
-    """Of four posteriors far apart the mutual information is ln 4; the rest is the aggregate's."""
-    mean = torch.tensor([[9.0, 9.0], [9.0, -9.0], [-9.0, 9.0], [-9.0, -9.0]]).repeat(500, 1)
-    log_std = torch.full_like(mean, -1.0)
-    encoder = SimpleNamespace(posterior=lambda x: (x, log_std[: len(x)]))
-    vae = SimpleNamespace(encode=lambda x: x, encoder=encoder)
-    parts = regularization.split_kl(vae, mean)
-    assert parts["mutual_information"] == pytest.approx(math.log(4), abs=0.02)
-    assert parts["aggregate_kl"] == pytest.approx(parts["kl"] - math.log(4), rel=0.01)
-
-
 @of_committed_models
 def test_the_starts_and_weights_of_the_map_estimate_are_converged():
     found = numbers("studies/map_minima")
@@ -158,17 +138,6 @@ def test_an_estimate_is_solved_until_twice_as_many_steps_change_nothing():
     far = study.solve(SimpleNamespace(decode=decoder), x_noisy, z_init + 20, 0.1)
     assert far["steps"] > found["steps"]
     assert (far["losses"] - found["losses"]).max() < 2 * study.TOLERANCE
-
-
-def first_pixels(data, count):
-    """Return something of the data; what a worker does."""
-    return data.x_clean_test[:count].sum().item(), torch.get_num_threads()
-
-
-def test_work_is_done_by_the_cores_in_the_order_of_its_settings(data_dir, mnist):
-    options = make_base_parser("A study.").parse_args([f"--data-dir={data_dir}", "--device=cpu"])
-    expected = [(mnist.x_clean_test[:count].sum().item(), 1) for count in (3, 1, 2)]
-    assert study.run_all(first_pixels, options, [(3,), (1,), (2,)]) == expected
 
 
 def test_a_validation_split_has_no_test_image(few_digits, monkeypatch):
