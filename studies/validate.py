@@ -20,10 +20,10 @@ from common.dataset import Dataset, load_mnist
 from common.latent import nearest_label, posterior_moments
 from common.metrics import denoise, image_metrics, predict, psnr
 from common.pretrained import load_model
-from common.script import format_table, number, read_options, run_script
-from common.training import RECIPES, evaluate, fit
+from common.script import format_table, make_base_parser, number, read_options, run_script
+from common.training import RECIPES, evaluate
 from models import VAE, Autoencoder, Classifier, classifier_loss, vae_loss
-from studies.study import make_parser, save_results, validation_split
+from studies.study import fit, save_results, validation_split
 
 DENOISED = 1000  # of the validation images, with noise
 
@@ -90,14 +90,15 @@ def tables(runs: Sequence[dict]) -> list[str]:
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
+    parser = make_base_parser(__doc__)
     parser.add_argument("name", choices=RECIPES)
-    parser.add_argument("--seed", type=number(int, 0), help="seed of the training run (default: 0)")
-    parser.add_argument("--epochs", type=number(int, 1))
-    parser.add_argument("--batch-size", type=number(int, 1))
-    parser.add_argument("--lr", type=number(float))
-    parser.add_argument("--weight-decay", type=float)
-    parser.add_argument("--straight", action="store_true", help="vae16 without displacement")
+    add = parser.add_argument
+    add("--seed", type=number(int, 0), help="seed of the training run (default: 0)")
+    add("--epochs", type=number(int, 1), help="number of epochs")
+    add("--batch-size", type=number(int, 1), help="images per step")
+    add("--lr", type=number(float), help="peak learning rate")
+    add("--weight-decay", type=float, help="of AdamW")
+    add("--straight", action="store_true", help="vae16 without displacement")
     options = read_options(parser, None)
     seed = options.seed or 0
     names = ("epochs", "batch_size", "lr", "weight_decay")
