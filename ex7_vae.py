@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     x_prior = predict(vae.decode, z_prior)
     confident, digit = confident_digits(classifier, x_prior)
     numbers["VAE"] |= {
-        "prior_draws": SAMPLES,
+        "prior_samples": SAMPLES,
         "confident_share_of_prior": confident.float().mean().item(),
         "prior_share_per_digit": (digit.bincount(minlength=10) / SAMPLES).tolist(),
     }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 Terms = dict[str, Tensor]  # the terms of a loss by their names; "loss" is minimized
 FILTERS = 16  # of the convolutions of exercises 1 and 4
 VAE2_SIZE, VAE16_SIZE = 2, 16  # latent sizes of the VAEs of exercises 7 and 8
-PIXELS = 100  # N of `vae_loss`: what the 1024 pixels of an image count for; compared: 50 and 200
+PIXELS = 100  # N of `vae_loss`, of the 1024 pixels of an image; compared with 25 to 1024
 
 
 def block(convolution: nn.Module, resizing: nn.Module) -> tuple[nn.Module, ...]:
@@ -45,8 +45,7 @@ class Decoder(nn.Module):
     """Exercise 1: map a latent `h` `(N, 1, 2, 1)` to an image `r` `(N, 1, 32, 32)`, `r >= 0`.
 
     Each upsampling doubles the image, from 4 x 2 to 32 x 16. The one that doubles only the width
-    comes last, so that every earlier layer has twice the height; the error is lower with as many
-    weights.
+    comes last, so that every earlier layer has twice the height, with as many weights.
     """
 
     def __init__(self):

@@ -65,24 +65,27 @@ def resize(images: Tensor, white: float) -> Tensor:
 def find_ink(x: np.ndarray) -> np.ndarray:
     """Return how much each pixel of a gray picture `(height, width)` differs from its paper.
 
-    The paper is as the edge or, where that is uneven, what a closing of dark ink leaves.
+    The paper is as the edge. Where the edge is uneven, or a light sheet lies on something darker, a
+    closing removes the dark ink and leaves the paper.
     """
     from scipy import ndimage
 
     edge = np.pad(np.zeros(np.subtract(x.shape, 2), bool), 1, constant_values=True)
     plain = np.abs(x - np.median(x[edge]))
-    share = (plain > 0.4 * plain.max()).mean()
-    if share < 0.3 and np.ptp(np.percentile(x[edge], (25, 75))) < 0.05:
-        return plain
-    if share > 0.5:
+    differs = plain > 0.4 * plain.max()
+    box = differs.any(axis=0).sum() * differs.any(axis=1).sum()
+    is_sheet = differs.sum() > max(0.6 * box, 0.3 * x.size) and x[differs].mean() > x[edge].mean()
+    if differs.mean() > 0.5:
         log("ink fills most of the picture; if it is misread, leave more paper around the digit")
+    if np.ptp(np.percentile(x[edge], (25, 75))) < 0.05 and not is_sheet:
+        return plain
     x = ndimage.gaussian_filter(x, max(x.shape) / 200)
     paper = ndimage.grey_closing(x, max(x.shape) // 4)
     ink = (paper - x) / paper.clip(0.3)
     parts = ndimage.label(ink > 0.4 * ink.max())[0]
-    area = np.bincount(parts.flat)
-    area[0], inner = 0, area.copy()
-    inner[parts[edge]] = 0  # the picture's edge cuts the desk, unless it cuts the digit
+    area = np.bincount(parts.flat, parts.flat > 0)
+    # The picture's edge cuts the desk, unless it cuts the digit.
+    inner = area * (np.bincount(parts[edge], minlength=len(area)) == 0)
     area = inner if inner.max() > area.max() / 20 else area
     ink *= (area > area.max() / 20)[parts]  # without specks
     return ink if ink.max() > 0.1 else plain
@@ -93,7 +96,7 @@ def load_image(path: str | Path) -> Tensor:
 
     The picture may have any size and show one digit, dark on light, also under uneven light, or
     light on dark. The digit is scaled to fit 20x20 pixels and centered by its mass in 28x28 (LeCun
-    et al., 1998). Raise a ScriptError if there is nothing to see; say where ink fills most of it.
+    et al., 1998). Raise a ScriptError if all pixels are nearly the same.
     """
     from PIL import Image, ImageOps
     from scipy.ndimage import center_of_mass

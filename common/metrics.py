@@ -64,8 +64,8 @@ def image_metrics(
     found = {}
     for name, x in images.items():
         right = (predict(classifier, x).argmax(dim=1) == labels).float().mean().item()
-        mse = F.mse_loss(x, x_clean).item()
-        found[name] = {"mse": mse, "psnr": psnr(x, x_clean), "right_digit": 100 * right}
+        found[name] = {"mse": F.mse_loss(x, x_clean).item(), "psnr": psnr(x, x_clean)}
+        found[name]["right_digit"] = 100 * right
     return found
 
 

@@ -189,8 +189,7 @@ def latent_figure(
 
 def moved_figure(latents: dict[str, Tensor], labels: Tensor) -> Figure:
     """Exercise 6: plot latents `(N, 2)` of the same images side by side, in one view."""
-    size = (PAGE_WIDTH, 2.35)
-    figure, panels = plt.subplots(1, len(latents), figsize=size, sharex=True, sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 2.35), sharex=True, sharey=True)
     enlarge(panels[0], next(iter(latents.values())).cpu())
     for ax, (name, h) in zip(panels, latents.items(), strict=True):
         latent_scatter(ax, h, labels)
@@ -237,10 +236,7 @@ def accuracy_bars(accuracies: dict[str, list[float | None]], chance: float) -> F
 
 
 def confusion_figure(confusion: Tensor) -> Figure:
-    """Plot the counts of a confusion matrix `(10, 10)`, and their share of the row from 10 % on.
-
-    The larger the share, the darker the cell.
-    """
+    """Plot a confusion matrix `(10, 10)`: counts, and shares of the row, which darken the cells."""
     confusion = confusion.cpu()
     figure, ax = plt.subplots(figsize=(NARROW, 3.6))
     share = 100 * confusion / confusion.sum(dim=1, keepdim=True).clamp_min(1)

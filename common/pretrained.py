@@ -26,8 +26,6 @@ def load_model(
     It is that of `out/checkpoints` or, if that holds none, the project's. Raise a ScriptError if no
     model was trained on `dataset`, "mnist" or "digits", or if it does not fit models.py.
     """
-    if name not in RECIPES:
-        raise ScriptError(f"there is no model {name!r}; the models are {', '.join(RECIPES)}")
     path, shared = checkpoint_path(name, out), checkpoint_path(name, PROJECT)
     if not path.exists() and shared.exists():
         path = shared if dataset in (None, read_checkpoint(shared)["settings"]["dataset"]) else path
@@ -83,9 +81,9 @@ def load_checkpoint(
     model = RECIPES[name].model(settings["latent_size"])
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:  # its second line names the first difference
+    except RuntimeError as error:  # its second line names a difference
         raise ScriptError(
-            f"{path} does not fit models.py: {str(error).splitlines()[1].strip()}; "
+            f"{path} does not fit models.py: {str(error).splitlines()[1].strip().rstrip('.')}; "
             f"{command}{' --retrain' * (replaces and not keep)} trains one that fits"
         ) from error
     log(f"{path} holds {describe(name, settings)}")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,10 +21,10 @@ from common.dataset import Dataset, load_mnist
 from common.latent import nearest_label, posterior_moments
 from common.metrics import denoise, image_metrics, predict, psnr
 from common.pretrained import load_model
-from common.script import format_table, make_base_parser, number, read_options, run_script
+from common.script import make_base_parser, number, read_options, run_script
 from common.training import RECIPES, evaluate
 from models import VAE, Autoencoder, Classifier, classifier_loss, vae_loss
-from studies.study import fit, save_results, validation_split
+from studies.study import fit, save_results, table, validation_split
 
 DENOISED = 1000  # of the validation images, with noise
 
@@ -79,14 +80,9 @@ def measure(model: nn.Module, split: Dataset) -> dict[str, float]:
 
 def tables(runs: Sequence[dict]) -> list[str]:
     """Return a table for each network."""
-    found = []
-    for kind in ("autoencoder", "classifier", "vae16"):
-        own = [run for run in runs if run["name"].startswith(kind)]
-        rows = [
-            [v if isinstance(v, str | int) else f"{v:.4g}" for v in run.values()] for run in own
-        ]
-        found += [format_table(own[0], rows)] if own else []
-    return found
+    kinds = ("autoencoder", "classifier", "vae16")
+    found = [[run for run in runs if run["name"].startswith(kind)] for kind in kinds]
+    return [table(own) for own in found if own]
 
 
 def main() -> None:
@@ -100,6 +96,7 @@ def main() -> None:
     add("--weight-decay", type=float, help="of AdamW")
     add("--straight", action="store_true", help="vae16 without displacement")
     options = read_options(parser, None)
+    torch.set_num_threads(1)  # one core, whose minutes are compared
     seed = options.seed or 0
     names = ("epochs", "batch_size", "lr", "weight_decay")
     changes = {name: v for name in names if (v := getattr(options, name)) is not None}
