@@ -82,16 +82,13 @@ def build(template: str, root: Path, for_pdf: bool = False) -> str:
         number = label("equation", name).split()[1]
         return f"$${tex}$$" if for_pdf else f"$${tex} \\tag{{{number}}}$$"
 
-    def ref(name: str) -> str:
-        return labels.get(name, "Figure ?")
-
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals |= {
         "numbers": numbers,
         "figure": figure,
         "table": table,
         "equation": equation,
-        "ref": ref,
+        "ref": lambda name: labels.get(name, "Figure ?"),
         "code": code,
         "fixed": fixed,
         "recipes": RECIPES,

@@ -7,7 +7,7 @@ if 32 were much better on the test images, and too many if 8 were as good. With 
 measures three seeds with and without augmentation, the committed models and those in
 runs/seed-1 and runs/seed-2, which it trains where they are not, and trains one on the
 first 1,000 training images, where the same capacity would overfit. Writes capacity.json
-and capacity.png beside this file. About 20 minutes on two cores.
+and capacity.png beside this file.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from common.dataset import Dataset
 from common.metrics import predict
 from common.plotting import COLORS, HALF, logarithmic
 from common.pretrained import load_or_train
-from common.script import fixed, format_table, make_base_parser, read_options, run_script
+from common.script import make_base_parser, read_options, run_script
 from common.training import RECIPES, evaluate
-from studies.study import first_images, fit, run_all, save_results, seed_folder
+from studies.study import first_images, fit, run_all, save_results, seed_folder, table
 
 FILTERS = (2, 4, 8, 16, 32)
 SEEDS = (0, 1, 2)
@@ -35,7 +35,6 @@ SETTINGS = [  # filters, recipe, training images, seed
     (models.FILTERS, "classifier", FEW, 0),
 ]
 NAMES = ("filters", "recipe", "images", "seed")
-RESULTS = ("accuracy_train", "accuracy_test", "cross_entropy_train", "cross_entropy_test")
 
 
 def measure(data: Dataset, filters: int, recipe: str, images: int, seed: int) -> dict:
@@ -68,7 +67,7 @@ def filters_figure(runs: Sequence[dict]) -> Figure:
     for part, name, color in (("train", "training", COLORS[0]), ("test", "test", COLORS[1])):
         wrong = [100 - run[f"accuracy_{part}"] for run in runs]
         ax.plot(filters, wrong, "o-", color=color, markersize=4, label=name)
-    ax.set(xlabel="filters in every convolution", ylabel="error rate (%)", xscale="log")
+    ax.set(xlabel="filters, log axis", ylabel="error rate (%)", xscale="log")
     ax.set_xticks(filters, [str(n) for n in filters])
     ax.minorticks_off()
     logarithmic(ax)
@@ -80,8 +79,7 @@ def filters_figure(runs: Sequence[dict]) -> Figure:
 def main() -> None:
     options = read_options(make_base_parser(__doc__), None)
     runs = run_all(measure, options, SETTINGS)
-    rows = [(*(run[n] for n in NAMES), *fixed([run[n] for n in RESULTS], 4)) for run in runs]
-    print(format_table((*NAMES, *RESULTS), rows), end="\n\n")
+    print(table(runs), end="\n\n")
     save_results(__file__, runs, filters_figure(runs))
 
 

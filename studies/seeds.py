@@ -1,4 +1,4 @@
-"""How far do the results depend on the seed?
+"""How much do the results depend on the seed?
 
     python -m studies.seeds
 
@@ -6,8 +6,7 @@ trains the autoencoder, the classifier and both VAEs by their recipes with seeds
 runs/seed-1 and runs/seed-2 do not hold them, measures them and the committed models, whose seed is
 0, on all test images, and writes seeds.json beside this file. The classifier that reads denoised
 and decoded images is the committed one. The models can also be trained beforehand, for instance by
-`python ex7_vae.py --seed 1 --out runs/seed-1`: two at a time, on one thread each, they take an hour
-and a half on two cores.
+`python ex7_vae.py --seed 1 --out runs/seed-1`.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""What the studies share: their options, many training runs at once, and files for results."""
+"""What the studies share: many training runs at once, and files for results."""
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,18 +9,14 @@ from typing import TypeVar
 import torch
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 
 from common.dataset import Dataset, download, load_mnist
-from common.metrics import predict
 from common.plotting import save_figure
-from common.script import PROJECT, write_json
+from common.script import PROJECT, format_table, write_json
 from common.training import History, Recipe, train
-from MAP_template import map_estimate, map_loss
-from models import VAE
 
 VALIDATION = 10_000  # of the training images
-FIRST_STEPS, MOST_STEPS, TOLERANCE = 50, 3200, 0.05  # of `solve`
 
 Result = TypeVar("Result")
 
@@ -73,25 +69,10 @@ def fit(recipe: Recipe, data: Dataset, seed: int = 0) -> tuple[nn.Module, Histor
     return model.eval().requires_grad_(False), snapshot["history"]
 
 
-def solve(vae: VAE, x_noisy: Tensor, z_init: Tensor, beta: float) -> dict:
-    """Solve equation (.4) by `map_estimate` in as many steps as it needs.
-
-    The steps are doubled until twice as many lower the loss of no image by more than `TOLERANCE`.
-    Return the latents `z` `(N, latent_size)`, their `losses` `(N,)`, the `steps`, and how many
-    images are still `unconverged` after `MOST_STEPS`.
-    """
-
-    def run(steps: int) -> tuple[Tensor, Tensor]:
-        z, *_ = map_estimate(vae.decode, x_noisy, z_init.shape[1], beta, z_init, iterations=steps)
-        return z, map_loss(x_noisy, predict(vae.decode, z), z, beta)
-
-    steps, (z, losses) = FIRST_STEPS, run(FIRST_STEPS)
-    while True:
-        z_longer, losses_longer = run(2 * steps)
-        unconverged = (losses - losses_longer > TOLERANCE).sum().item()
-        if not unconverged or steps == MOST_STEPS:
-            return {"z": z, "losses": losses, "steps": steps, "unconverged": unconverged}
-        steps, z, losses = 2 * steps, z_longer, losses_longer
+def table(runs: Sequence[dict]) -> str:
+    """Return a table of runs, all with the same keys, floats to four significant digits."""
+    rows = [[v if isinstance(v, str | int) else f"{v:.4g}" for v in run.values()] for run in runs]
+    return format_table(list(runs[0]), rows)
 
 
 def save_results(study: str, results: Mapping | Sequence, figure: Figure | None = None) -> None:
