@@ -1,6 +1,6 @@
 # make figures   the figures and numbers of all exercises, from the trained models in checkpoints/
 # make exN       those of exercise N, after those whose models it uses; for instance make ex5
-# make explorer  figures/explorer.html, which shows the latent spaces in a browser
+# make explorer  figures/explorer.html, which shows the latent spaces in a browser, and its picture
 # make train     all models trained anew, two at a time, then what is made from them
 # make studies   the studies behind choices and claims, in studies/
 # make report    REPORT.md and REPORT.pdf
@@ -12,19 +12,19 @@ PYTHON ?= python3
 PY = .venv/bin/python
 DATA = $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 RUN = $(DATA) $(if $(filter $@,$(MAKECMDGOALS)),$(OPTIONS))
-SCRIPTS = ex1_autoencoder.py ex2_latent.py ex3_knn.py ex4_classifier.py ex5_generate.py \
-          ex6_denoise.py ex7_vae.py ex8_map_denoise.py
+SCRIPTS = $(wildcard ex*.py)
 TRAINED = ex8 ex7 ex1 ex4 ex4-augment
-STUDIES = seeds balance capacity error_split explanations initialization map_minima regularization
+STUDIES = seeds balance capacity initialization regularization weights explanations
 
 .PHONY: figures $(TRAINED) ex2 ex3 ex5 ex6 explorer train studies $(STUDIES) report test
 
 figures: .venv/installed
 	$(PY) run_all.py $(RUN)
 $(TRAINED) ex2 ex3 ex5 ex6: .venv/installed
-	$(PY) $(filter $(@:-augment=)_%,$(SCRIPTS)) $(if $(filter %-augment,$@),--augment) $(TRAIN) $(RUN)
+	$(PY) $(firstword $(filter $(@:-augment=)_%,$(SCRIPTS))) $(if $(filter %-augment,$@),--augment) $(TRAIN) $(RUN)
 explorer: .venv/installed
 	$(PY) -m report.explorer $(RUN)
+	-chromium --headless --window-size=1400,860 --screenshot=figures/explorer.png figures/explorer.html
 
 # An exercise runs after those that train its models, where there are none.
 ex2 ex3 ex5 ex6 ex7: ex1

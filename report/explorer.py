@@ -118,9 +118,9 @@ def main(argv: list[str] | None = None) -> None:
     options = read_options(make_parser(__doc__), argv)
     options.device = "cpu"  # for NumPy
     data = load_data(options)
-    names = ("autoencoder", "classifier", "vae2", "vae16")
     autoencoder, classifier, vae2, vae16 = (
-        load_model(name, options.out, dataset=data.name) for name in names
+        load_model(name, options.out, dataset=data.name)
+        for name in ("autoencoder", "classifier", "vae2", "vae16")
     )
     x, planes = data.x_clean_test, {"autoencoder": autoencoder, "vae": vae2}
     covering = [farthest_points(predict(m.encode, x), SHOWN) for m in planes.values()]

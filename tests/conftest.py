@@ -1,16 +1,15 @@
-"""What the tests share: MNIST, the small digits that need no download, and trained models."""
+"""What the tests share: MNIST, the small digits that need no download, and untrained models."""
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from common.dataset import SHA256, Dataset, load_digits, load_mnist
 from common.pretrained import RECIPE_KEYS
+from common.script import PROJECT
 from common.training import RECIPES
 
 torch.set_num_threads(1)
@@ -26,10 +25,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def committed_checkpoints() -> None:
     """Skip where the checkpoints are not those whose results are committed."""
-    root = Path(__file__).resolve().parent.parent
-    for line in (root / "tests/checkpoints.sha256").read_text().splitlines():
+    for line in (PROJECT / "tests/checkpoints.sha256").read_text().splitlines():
         digest, name = line.split()
-        path = root / name
+        path = PROJECT / name
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             pytest.skip(f"{name} is not the committed one, of which the results are")
 
@@ -60,28 +58,39 @@ def few_digits() -> Dataset:
 @pytest.fixture
 def offline(monkeypatch):
     """Let every download fail at once."""
-    from torchvision.datasets import MNIST  # takes seconds to import
-
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/"])
 
 
-def untrained(name: str, **sizes: float) -> tuple[nn.Module, dict]:
-    """Return an untrained model, and its checkpoint as if the digits had trained it."""
-    recipe = replace(RECIPES[name], **sizes)
-    model = recipe.model(recipe.latent_size)
-    recipe.init(model, load_digits(limit=96).x_clean_train)
+@pytest.fixture(scope="session")
+def untrained(few_digits) -> dict[str, dict]:
+    """A checkpoint of every model, initialized, as if the digits had trained it."""
+    torch.manual_seed(0)
     epochs = [dict.fromkeys(("loss", "mse", "kl"), value) for value in (1.0, 0.5)]
-    settings = {key: getattr(recipe, key) for key in RECIPE_KEYS}
-    settings |= {"dataset": "digits", "training_images": 64, "limit": 64, "seed": 0}
-    history = {"train": epochs, "test": epochs}
-    return model, {"settings": settings, "model": model.state_dict(), "history": history}
+    checkpoints = {}
+    for name, recipe in RECIPES.items():
+        model = recipe.model(recipe.latent_size)
+        recipe.init(model, few_digits.x_clean_train)
+        settings = {key: getattr(recipe, key) for key in RECIPE_KEYS}
+        settings |= {"dataset": "digits", "training_images": 64, "limit": 64, "seed": 0}
+        history = {"train": epochs, "test": epochs}
+        checkpoints[name] = {"settings": settings, "model": model.state_dict(), "history": history}
+    return checkpoints
 
 
 @pytest.fixture
-def out(tmp_path) -> Path:
-    """A folder with a checkpoint of every model for the digits, untrained."""
-    torch.manual_seed(0)
+def out(tmp_path, untrained) -> Path:
+    """A folder with the untrained checkpoints."""
     (tmp_path / "checkpoints").mkdir()
-    for name in RECIPES:
-        torch.save(untrained(name)[1], tmp_path / "checkpoints" / f"{name}.pt")
+    for name, checkpoint in untrained.items():
+        torch.save(checkpoint, tmp_path / "checkpoints" / f"{name}.pt")
     return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return what the files in a folder hold, by their paths in it."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])

@@ -7,6 +7,11 @@ from torch import nn
 from models import Autoencoder, Classifier, Encoder
 
 
+def layers_of(network):
+    """Return the modules of a network that hold no others, in their order."""
+    return [module for module in network.modules() if not list(module.children())]
+
+
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_each_half_of_the_autoencoder_obeys_every_rule(part):
     half = getattr(Autoencoder(), part)
@@ -14,10 +19,10 @@ def test_each_half_of_the_autoencoder_obeys_every_rule(part):
         "encoder": (nn.Conv2d, nn.MaxPool2d),
         "decoder": (nn.ConvTranspose2d, nn.Upsample),
     }[part]
-    modules = [module for module in half.modules() if not list(module.children())]
-    assert len(modules) == 15
+    layers = layers_of(half)
+    assert len(layers) == 15
     x = y = torch.rand(3, 1, *((32, 32) if part == "encoder" else (2, 1)))
-    for number, (conv, activation, resize) in enumerate(zip(*[iter(modules)] * 3, strict=True)):
+    for number, (conv, activation, resize) in enumerate(zip(*[iter(layers)] * 3, strict=True)):
         assert (type(conv), type(activation), type(resize)) == (convolution, nn.ReLU, resizing)
         assert (conv.kernel_size, conv.padding, conv.stride) == ((3, 3), (1, 1), (1, 1))
         assert (conv.dilation, conv.groups) == ((1, 1), 1)
@@ -36,16 +41,16 @@ def test_the_autoencoder_is_its_two_halves():
     r, h = autoencoder(x)
     assert torch.equal(h, autoencoder.encoder(x))
     assert torch.equal(r, autoencoder.decoder(h))
+    assert torch.equal(autoencoder.encode(x), h.flatten(1))
+    assert torch.equal(autoencoder.decode(h.flatten(1)), r)
+    assert torch.equal(autoencoder.reconstruct(x), r)
 
 
 def test_the_classifier_is_the_encoder_with_its_last_block_replaced_by_a_dense_layer():
     classifier, x = Classifier(), torch.rand(3, 1, 32, 32)
-    encoder, modules = (
-        [module for module in network.modules() if not list(module.children())]
-        for network in (Encoder(), classifier)
-    )
-    assert list(map(repr, modules[:-2])) == list(map(repr, encoder[:-3]))
-    assert isinstance(modules[-2], nn.Flatten)
-    assert isinstance(modules[-1], nn.Linear)
-    assert torch.equal(classifier(x), nn.Sequential(*modules)(x))
+    *features, flatten, dense = layers_of(classifier)
+    assert list(map(repr, features)) == list(map(repr, layers_of(Encoder())[:-3]))
+    assert isinstance(flatten, nn.Flatten)
+    assert isinstance(dense, nn.Linear)
+    assert torch.equal(classifier(x), nn.Sequential(*features, flatten, dense)(x))
     assert classifier(x).shape == (3, 10)

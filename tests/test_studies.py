@@ -1,29 +1,16 @@
-"""The studies' numbers were measured with the settings that the code has now."""
+"""The studies' numbers are of the committed models, and README.md has their tables."""
 
 import json
 import re
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from test_map import linear_solution
-from torch import nn
 
 import models
-from common.dataset import NOISE
 from common.initialization import init_autoencoder
-from studies import (
-    balance,
-    capacity,
-    error_split,
-    initialization,
-    map_minima,
-    seeds,
-    study,
-    validate,
-)
+from studies import balance, capacity, regularization, seeds, study, validate, weights
 
 ROOT = Path(__file__).resolve().parent.parent
 of_committed_models = pytest.mark.usefixtures("committed_checkpoints")
@@ -40,23 +27,27 @@ def test_the_studies_are_of_the_committed_models():
     augmented, tests = (numbers(f"figures/{name}") for name in ("ex4_augmented", "ex8_test_set"))
     runs = {tuple(run[name] for name in capacity.NAMES): run for run in numbers("studies/capacity")}
     assert list(runs) == capacity.SETTINGS
-    by_name = {
-        name: runs[models.FILTERS, name, capacity.ALL, 0]["cross_entropy_test"]
+    losses = [
+        runs[models.FILTERS, name, capacity.ALL, 0]["cross_entropy_test"]
         for name in ("classifier", "classifier_augmented")
-    }
-    explained, regularized = numbers("studies/explanations"), numbers("studies/regularization")
-    noises = {level["noise"]: level for level in numbers("studies/error_split")["levels"]}
-    assert tuple(noises) == error_split.NOISE_LEVELS
+    ]
+    explained, spaces = numbers("studies/explanations"), numbers("studies/regularization")
+    assert [len(runs) for runs in spaces.values()] == [len(regularization.SEEDS)] * 3
+    weighed = {(r["noise"], r["factor"]): r["psnr"] for r in numbers("studies/weights")}
+    assert list(weighed) == list(product(weights.NOISE_LEVELS, weights.FACTORS))
     first, *others = numbers("studies/seeds")
     assert len(others) == len(seeds.SEEDS) - 1
     for found, expected in (
-        (by_name["classifier"], ex4["test"]["cross_entropy"]),
-        (by_name["classifier_augmented"], augmented["test"]["cross_entropy"]),
-        (regularized["models"]["autoencoder"][0]["mse"], ex7["autoencoder"]["mse"]),
-        (regularized["models"]["VAE"][0]["knn_accuracy"], ex7["VAE"]["knn_accuracy"]),
-        (explained["vae2"]["output for clean"]["mse"], ex7["VAE"]["mse"]),
-        (explained["bottleneck"]["noisy"], ex8["first"]["output"]["mse"]),
-        (noises[NOISE]["psnr"]["bottleneck"], ex8["first"]["output"]["psnr"]),
+        (losses[0], ex4["test"]["cross_entropy"]),
+        (losses[1], augmented["test"]["cross_entropy"]),
+        (spaces["autoencoder"][0]["mse"], ex7["autoencoder"]["mse"]),
+        (spaces["VAE"][0]["knn_accuracy"], ex7["VAE"]["knn_accuracy"]),
+        (explained["estimates"]["output for noisy"], ex8["first"]["output"]["psnr"]),
+        (
+            100 * sum(explained["by_thousands"]["all"]) / 10,
+            numbers("figures/ex3")["all"]["accuracy"],
+        ),
+        (weighed[0.25, 1], ex8["first"]["MAP"]["psnr"]),
         (first["autoencoder, mse"], numbers("figures/ex1")["mse_test"]),
         (first["autoencoder, nearest neighbor, %"], numbers("figures/ex3")["all"]["accuracy"]),
         (first["classifier, accuracy, %"], ex4["test"]["accuracy"]),
@@ -73,71 +64,17 @@ def test_the_studies_are_of_the_committed_models():
 
 
 @of_committed_models
-def test_all_seeds_of_an_initialization_are_there():
-    found = numbers("studies/initialization")
-    for name in initialization.INITIALIZATIONS:
-        own = [run for run in found if run["initialization"] == name]
-        count = initialization.SEEDS_OF_OTHERS
-        if name == "init_autoencoder":
-            count = initialization.SEEDS
-            assert all(run["active"] == 2 for run in own)
-        assert [run["seed"] for run in own] == list(range(count)), name
-
-
-def test_the_readme_has_the_table_of_the_recipes():
+def test_the_readme_has_the_tables_of_the_studies():
     readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
-    for table in validate.tables(numbers("studies/validate")):
+    for table in (
+        *validate.tables(numbers("studies/validate")),
+        study.table(numbers("studies/balance")),
+    ):
         assert table in readme
-
-
-@of_committed_models
-def test_the_readme_quotes_the_studies():
-    readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
-    quoted = balance.rows(numbers("studies/balance")), seeds.summarize(numbers("studies/seeds"))
-    for row in chain(*quoted):
-        assert re.search(r" *\| *".join(map(re.escape, map(str, row))), readme), row
-
-
-@of_committed_models
-def test_the_pixels_of_the_recipes_are_those_that_the_balance_study_chose():
-    runs = numbers("studies/balance")
-    settings = [(run["name"], run["pixels"]) for run in runs]
-    assert settings == list(product(balance.NAMES, balance.PIXELS))
-    assert balance.choose(runs) == models.PIXELS
-
-
-def test_a_single_moment_too_far_from_the_prior_rules_out_its_pixels():
-    good = {"largest_mean": 0.2, "smallest_second_moment": 0.7, "largest_second_moment": 1.4}
-    far = {"largest_mean": 0.3, "smallest_second_moment": 0.6, "largest_second_moment": 1.5}
-    for name, value in far.items():
-        runs = [{"pixels": 200, **good}, {"pixels": 200, **good, name: value}]
-        assert balance.choose([*runs, {"pixels": 100, **good}, {"pixels": 50, **good}]) == 100
-        runs += [{"pixels": pixels, **good, name: value} for pixels in (100, 50)]
-        assert balance.choose(runs) is None
-
-
-@of_committed_models
-def test_the_starts_and_weights_of_the_map_estimate_are_converged():
-    found = numbers("studies/map_minima")
-    assert [run["start"] for run in found["starts"]] == list(map_minima.STARTS)
-    encoder, *others = found["starts"]
-    assert encoder["same"] == map_minima.IMAGES
-    assert all(run["unconverged"] == 0 for run in [encoder, *others[:2]])
-    assert max(run["unconverged"] for run in found["weights"]) <= 3  # of 200, with small weights
-
-
-def test_an_estimate_is_solved_until_twice_as_many_steps_change_nothing():
-    torch.manual_seed(0)
-    decoder = nn.Linear(3, 20)
-    x_noisy, z_init = torch.randn(5, 20), torch.zeros(5, 3)
-    found = study.solve(SimpleNamespace(decode=decoder), x_noisy, z_init, 0.1)
-    assert found["unconverged"] == 0
-    torch.testing.assert_close(
-        found["z"], linear_solution(decoder, x_noisy, 0.1), atol=0.05, rtol=0.05
-    )
-    far = study.solve(SimpleNamespace(decode=decoder), x_noisy, z_init + 20, 0.1)
-    assert far["steps"] > found["steps"]
-    assert (far["losses"] - found["losses"]).max() < 2 * study.TOLERANCE
+    for row in seeds.summarize(numbers("studies/seeds")):
+        assert re.search(r" *\| *".join(map(re.escape, row)), readme), row
+    runs = [(run["name"], run["pixels"]) for run in numbers("studies/balance")]
+    assert runs == list(product(balance.NAMES, balance.PIXELS))
 
 
 def test_a_validation_split_has_no_test_image(few_digits, monkeypatch):
