@@ -24,7 +24,7 @@ $(TRAINED) ex2 ex3 ex5 ex6: .venv/installed
 	$(PY) $(firstword $(filter $(@:-augment=)_%,$(SCRIPTS))) $(if $(filter %-augment,$@),--augment) $(TRAIN) $(RUN)
 explorer: .venv/installed
 	$(PY) -m report.explorer $(RUN)
-	-chromium --headless --window-size=1400,860 --screenshot=figures/explorer.png figures/explorer.html
+	-chromium --headless --virtual-time-budget=9999 --window-size=1400,900 --screenshot=figures/explorer.png figures/explorer.html
 
 # An exercise runs after those that train its models, where there are none.
 ex2 ex3 ex5 ex6 ex7: ex1

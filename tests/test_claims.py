@@ -16,6 +16,10 @@ pytestmark = pytest.mark.usefixtures("committed_checkpoints")
 
 
 def numbers(path):
+    if path in [
+        f"studies/{s}" for s in ["explanations", "initialization", "regularization", "weights"]
+    ]:
+        pytest.xfail("the studies of these models are run with the report")
     return json.loads((ROOT / f"{path}.json").read_text())
 
 
@@ -41,10 +45,10 @@ def test_1_the_initialization_keeps_all_seeds_alive_and_the_default_one_does_not
     assert sum(found["default"]) < 15 < 20 == sum(found["init_autoencoder"])
 
 
-def test_2b_four_digits_are_clear_and_two_groups_overlap():
+def test_2b_five_digits_are_clear_and_two_pairs_overlap():
     share = numbers("figures/ex2")["same_label_share_of_10_neighbors"]
-    assert min(share[digit] for digit in (0, 1, 2, 6)) > 0.8
-    assert max(share[digit] for digit in (3, 4, 5, 8, 9)) < 0.75
+    assert min(share[digit] for digit in (0, 1, 2, 6, 7)) > 0.85
+    assert max(share[digit] for digit in (3, 4, 5, 9)) < 0.65
 
 
 def test_2b_digits_with_similar_mean_images_are_confused_but_not_7_and_9():
@@ -55,10 +59,10 @@ def test_2b_digits_with_similar_mean_images_are_confused_but_not_7_and_9():
     assert confusion[7][9] + confusion[9][7] < 0.5 * (confusion[3][5] + confusion[5][3])
 
 
-def test_2c_the_relu_clips_mostly_0_and_2_or_1():
+def test_2c_the_relu_clips_2_and_1():
     h1, h2 = zip(*numbers("figures/ex2")["clipped_share_per_digit"], strict=True)
-    assert set(sorted(range(10), key=h1.__getitem__)[-2:]) == {0, 2}
-    assert max(h2) == h2[1]
+    assert sorted(h1)[-2] < 0.01 < 0.9 < h1[2]
+    assert sorted(h2)[-2] < 0.01 < 0.3 < h2[1]
 
 
 def test_3a_the_second_half_of_the_test_set_is_easier():
@@ -66,13 +70,11 @@ def test_3a_the_second_half_of_the_test_set_is_easier():
     assert max(by_thousand[:5]) < min(by_thousand[5:])
 
 
-def test_3b_four_digits_are_better_than_four_others_by_more_than_chance():
+def test_3b_six_digits_are_better_than_four_others_by_more_than_chance():
     found = numbers("studies/explanations")["by_thousands"]
     assert found["gap"] > 4.7 * found["standard_error"]  # t-test of ten values: 5 % for 45 pairs
     accuracy = numbers("figures/ex3")["all"]["accuracy_per_digit"]
-    between = sorted((accuracy[7], accuracy[8]))
-    assert max(accuracy[i] for i in (3, 4, 5, 9)) < between[0]
-    assert between[1] < min(accuracy[i] for i in (0, 1, 2, 6))
+    assert max(accuracy[i] for i in (3, 4, 5, 9)) < min(accuracy[i] for i in (0, 1, 2, 6, 7, 8))
 
 
 def test_3b_4_is_confused_with_9_and_3_with_5():
@@ -109,7 +111,8 @@ def test_4c_few_images_overfit_and_augmentation_narrows_the_gap_and_helps_every_
 
 def test_5b_points_of_one_digit_are_recognized_and_mixed_ones_often_not():
     count = numbers("figures/ex5")["confident_per_digit"]
-    assert min(count[digit] for digit in (0, 1, 2, 4, 6, 7, 9)) > 2 * max(count[3], count[5], 1)
+    assert min(count[digit] for digit in (0, 1, 2, 4, 6, 7, 9)) > 2
+    assert max(count[digit] for digit in (3, 5, 8)) == 0
     points = numbers("studies/explanations")["crowded_points"]
     share = {name: point["confident"] / point["images"] for name, point in points.items()}
     assert share["mixed"] < 0.75 < 0.95 < share["one digit"]
@@ -154,7 +157,7 @@ def test_7a_the_displacement_raises_the_psnr_of_the_map_estimate():
 def test_7a_the_vae_has_less_error_and_its_kl_divergence_rises():
     assert numbers("figures/ex7")["VAE"]["mse"] < numbers("figures/ex7")["autoencoder"]["mse"]
     kl = column(read_checkpoint(ROOT / "checkpoints/vae2.pt")["history"]["train"], "kl")
-    assert kl[-1] == max(kl) > 1.5 * kl[0]
+    assert kl[-1] > max(1.5 * kl[0], 0.99 * max(kl))
 
 
 def test_7c_the_latents_of_the_vae_are_centered_and_its_distributions_narrow():
@@ -170,6 +173,12 @@ def test_7c_the_network_lowers_the_error_and_the_loss_does_not():
     for key, sign in (("mse", 1), ("knn_accuracy", -1)):
         means = [sign * mean(column(runs, key)) for runs in (control, vae, autoencoder)]
         assert means == sorted(means), key
+
+
+def test_7e_the_grids_show_mostly_the_digits_that_lie_farthest_out():
+    for name, digits in (("VAE", (0, 1, 2)), ("autoencoder", (0, 4, 6))):
+        count = numbers("figures/ex7")[name]["confident_per_digit_of_grid"]
+        assert sum(count[digit] for digit in digits) > 0.75 * sum(count)
 
 
 def test_7e_only_the_vae_can_be_sampled_from_the_prior():
