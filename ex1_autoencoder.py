@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         r = predict(autoencoder.reconstruct, x)
         numbers[f"mse_{part}"] = F.mse_loss(r, x).item()
         rows.append((name, f"{len(x):,}", f"{numbers[f'mse_{part}']:.5f}"))
-    table = format_table(("", "number", "mean squared error"), rows)
+    table = format_table(("", "images", "mean squared error"), rows)
     tables = {"Exercise 1: error of the output": table}
     write_results(options.out, figures, {"ex1": numbers}, tables)
 

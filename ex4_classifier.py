@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         for name, n in parts.items()
     ]
     numbers["parameters"] = sum(p.numel() for p in classifier.parameters())
-    header = ("", "number", "correct", "cross-entropy (nats)")
+    header = ("", "images", "correct", "cross-entropy (nats)")
     tables = {
         f"Exercise 4a: accuracies{note}": accuracy_table(parts),
         f"Exercise 4b: training and test loss{note}": format_table(header, rows),

@@ -41,14 +41,14 @@ def main(argv: list[str] | None = None) -> None:
         for name, count in points.items()
     ]
     per_digit = digit[confident].bincount(minlength=10).tolist()
-    header = ("training latents at the point", "images", "like a digit", "%")
+    header = ("nearest training latents", "images", "like a digit", "%")
     title = (
-        "Exercise 5b: images of the grid; one is like a digit if the classifier of\n"
-        f"exercise 4 is more than {100 * CONFIDENT:g} % sure of one"
+        "Exercise 5b: images of the grid; one counts as like a digit if the classifier of\n"
+        f"exercise 4 gives a digit more than {100 * CONFIDENT:g} %"
     )
     tables = {
         title: format_table(header, rows),
-        "Exercise 5b: the digits that they are like": format_table(
+        "Exercise 5b: which digits they are like": format_table(
             ("digit", "images"), list(enumerate(per_digit))
         ),
     }

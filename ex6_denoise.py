@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         "Exercise 6: the output, and how often the classifier of exercise 4 is correct": (
             image_metrics_table(parts)
         ),
-        "Exercise 6: of the 10 clean latents nearest to a noisy one, those of its digit": (
+        "Exercise 6: share of the 10 clean latents nearest to a noisy one with its digit": (
             f"{100 * alike:.1f} %"
         ),
     }

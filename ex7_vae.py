@@ -122,8 +122,8 @@ def main(argv: list[str] | None = None) -> None:
         (digit, *fixed([values[digit] for values in accuracy.values()])) for digit in range(10)
     ]
     title = (
-        "Exercises 7c and 7e: both models; an image is like a digit if the classifier of\n"
-        f"exercise 4 is more than {100 * CONFIDENT:g} % sure of one"
+        "Exercises 7c and 7e: both models; an image counts as like a digit if the\n"
+        f"classifier of exercise 4 gives a digit more than {100 * CONFIDENT:g} %"
     )
     tables = {
         title: format_table(("", *numbers), rows),

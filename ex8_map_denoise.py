@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         "clean": x_clean,
     }
     figures["ex8_denoising"] = image_rows(rows, reference=x_clean)
-    runs = {"from the encoder's mean": losses, "from 0, the prior's mean": losses_zero}
+    runs = {"start: encoder's mean": losses, "start: prior's mean, 0": losses_zero}
     figures["ex8_map_loss"] = map_loss_figure(runs)
 
     # (c) Both methods on the examples and on test images, the first of them or all.

@@ -74,7 +74,7 @@ def find_ink(x: np.ndarray) -> np.ndarray:
     plain = np.abs(x - np.median(x[edge]))
     differs = plain > 0.4 * plain.max()
     box = differs.any(axis=0).sum() * differs.any(axis=1).sum()
-    is_sheet = differs.sum() > max(0.6 * box, 0.3 * x.size) and x[differs].mean() > x[edge].mean()
+    is_sheet = differs.sum() > max(0.6 * box, 0.1 * x.size) and x[differs].mean() > x[edge].mean()
     if differs.mean() > 0.5:
         log("ink fills most of the picture; if it is misread, leave more paper around the digit")
     if np.ptp(np.percentile(x[edge], (25, 75))) < 0.05 and not is_sheet:

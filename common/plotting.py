@@ -200,23 +200,21 @@ def moved_figure(latents: dict[str, Tensor], labels: Tensor) -> Figure:
 
 
 def map_loss_figure(runs: dict[str, Tensor]) -> Figure:
-    """Exercise 8b: plot the losses `(iterations, N)` of the MAP estimates of one or two runs.
-
-    The loss of each image is drawn thin and their mean thick, on logarithmic axes.
-    """
+    """Exercise 8b: plot the MAP losses `(iterations, N)` of runs (thin) and their mean (thick)."""
     figure, ax = plt.subplots(figsize=(HALF, 2.6))
     for (name, losses), color, style in zip(runs.items(), COLORS, ("-", "--"), strict=False):
         iteration = np.arange(1, len(losses) + 1)
         ax.plot(iteration, losses.cpu(), style, color=color, linewidth=0.8, alpha=0.6)
         ax.plot(iteration, losses.mean(dim=1).cpu(), style, color=color, linewidth=3, label=name)
-    ax.plot([], [], color="0.5", linewidth=0.8, label="an example")
-    ax.plot([], [], color="0.5", linewidth=3, label="their mean")
+    ax.plot([], [], color="black", linewidth=0.8, label="one example")
+    ax.plot([], [], color="black", linewidth=3, label="average")
     ax.set(xlabel="iteration, log axis", xscale="log", xlim=(1, len(losses)))
     ax.set_ylabel("MAP loss per image", size=8)
-    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}")
+    ax.minorticks_off()
     logarithmic(ax)
     ax.grid(alpha=0.25)
-    style = {"ncols": 2, "fontsize": 8, "columnspacing": 1}
+    style = {"ncols": 2, "fontsize": 8, "columnspacing": 1, "handlelength": 3}
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", **style)
     return figure
 
@@ -244,9 +242,10 @@ def confusion_figure(confusion: Tensor) -> Figure:
     for (i, j), count in np.ndenumerate(confusion.numpy()):
         if count:
             color = "white" if share[i, j] > 65 else "black"
-            text = f"{count}\n{share[i, j]:.1f} %" if share[i, j] >= 10 else count
+            percent = f"{share[i, j]:.{int(share[i, j] < 99.95)}f} %"  # 100 %: the cell is narrow
+            text = f"{count}\n{percent}" if share[i, j] >= 10 else count
             ax.text(j, i, text, ha="center", va="center", color=color, size=8)
-    ax.set(xlabel="classified as", ylabel="digit", xticks=range(10), yticks=range(10))
+    ax.set(xlabel="classified as", ylabel="true digit", xticks=range(10), yticks=range(10))
     ax.spines[:].set_visible(True)
     return figure
 

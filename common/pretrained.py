@@ -94,7 +94,7 @@ def load_checkpoint(
 def describe(name: str, settings: dict) -> str:
     """Return the name of a model and how it was trained, in words."""
     keys = [key for key in (*RECIPE_KEYS, "seed", "training_images") if settings[key] is not None]
-    return f"{name} ({', '.join(f'{key} {settings[key]}' for key in keys).replace('_', ' ')})"
+    return f"{name} ({', '.join(f'{key} {settings[key]:g}' for key in keys).replace('_', ' ')})"
 
 
 def train_and_save(

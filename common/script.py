@@ -82,7 +82,7 @@ def make_parser(docstring: str | None, **defaults: object) -> ArgumentParser:
     text = "digits: scikit-learn's small set; auto: MNIST, or digits where it is missing"
     add("--dataset", choices=("auto", "mnist", "digits"), default="auto", help=text)
     add("--limit", type=number(int, 1), metavar="N", help="use only the first N training images")
-    text = "folder of checkpoints/ and figures/ (default: the project)"
+    text = "folder of figures/, and of checkpoints/ trained there (default: the project)"
     add("--out", type=folder, metavar="DIR", help=text)
     if "epochs" in defaults:
         add("--retrain", action="store_true", help="train anew and replace the checkpoint")
