@@ -13,6 +13,7 @@ from common.pretrained import RECIPE_KEYS, load_model, read_checkpoint
 from common.script import PROJECT
 from common.training import RECIPES
 from MAP_template import map_estimate, map_loss
+from models import PIXELS
 
 pytestmark = pytest.mark.usefixtures("committed_checkpoints")
 
@@ -121,21 +122,21 @@ def test_the_readme_names_a_figure_and_the_number_of_every_part():
     numbers = {
         **{part: [] for part in ("2a", "3c", "5a", "7b", "7d")},
         "1": [ex1["mse_test"]],
-        "2b": [10, 10 * sum(ex2["same_label_share_of_10_neighbors"])],
-        "2c": [100 * share for share in ex2["clipped_share"]],
-        "3a": [ex3["all"]["accuracy"], 1000, ex3["first"]["accuracy"]],
-        "3b": [ex3["all"]["correct_by_chance"], 10_000],
+        "2b": [10 * sum(ex2["same_label_share_of_10_neighbors"]), 10],
+        "2c": [100 * ex2["clipped_share"][0], 0, 100 * ex2["clipped_share"][1]],
+        "3a": [ex3["all"]["accuracy"], ex3["first"]["accuracy"], 1000],
+        "3b": [ex3["all"]["correct_by_chance"], ex3["first"]["correct_by_chance"], 1000],
         "4a": [ex4["test"]["accuracy"]],
         "4b": [ex4["test"]["cross_entropy"], ex4["train"]["cross_entropy"]],
         "4c": [augmented],
         "5b": [of_grid["confident"], of_grid["images"]],
         "6a": [ex6["output"]["psnr"], ex6["noisy"]["psnr"]],
-        "7a": [vae["mse"]],
+        "7a": [vae["mse"], PIXELS],
         "7c": [vae["knn_accuracy"], vae["kl"]],
         "7e": [100 * vae["confident_share_of_prior"]],
         "8a": [through["psnr"]],
-        "8b": [of_map["psnr"]],
-        "8c": [through["right_digit"], of_map["right_digit"]],
+        "8b": [of_map["psnr"], ex8["beta"]],
+        "8c": [x["right_digit"] for x in (through, of_map, ex8["test"]["noisy"])],
         "autoencoder, mean squared error": [ex1["mse_test"]],
         "nearest neighbor in its two latents": [ex3["all"]["accuracy"]],
         "classifier": [ex4["test"]["accuracy"]],
