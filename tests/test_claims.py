@@ -48,7 +48,7 @@ def test_1_the_initialization_keeps_all_seeds_alive_and_the_default_one_does_not
 def test_2b_five_digits_are_clear_and_two_pairs_overlap():
     share = numbers("figures/ex2")["same_label_share_of_10_neighbors"]
     assert min(share[digit] for digit in (0, 1, 2, 6, 7)) > 0.85
-    assert max(share[digit] for digit in (3, 4, 5, 9)) < 0.65
+    assert max(share[digit] for digit in (3, 4, 5, 9)) < 0.65 < share[8] < 0.85
 
 
 def test_2b_digits_with_similar_mean_images_are_confused_but_not_7_and_9():
@@ -175,7 +175,7 @@ def test_7c_the_network_lowers_the_error_and_the_loss_does_not():
         assert means == sorted(means), key
 
 
-def test_7e_the_grids_show_mostly_the_digits_that_lie_farthest_out():
+def test_7e_the_grids_show_mostly_other_digits():
     for name, digits in (("VAE", (0, 1, 2)), ("autoencoder", (0, 4, 6))):
         count = numbers("figures/ex7")[name]["confident_per_digit_of_grid"]
         assert sum(count[digit] for digit in digits) > 0.75 * sum(count)
