@@ -7,14 +7,13 @@ Each is put to a test on the committed models:
 - 1: is an output the mean of the images that share its latent? Then it is closer to the mean of the
   50 training images with the nearest latents than to its input.
 - 2b: are digits confused if their mean images are alike? Then both correlate over the 45 pairs.
-- 2c: how far below zero are the latents that the last ReLU clips?
 - 3b: do digits differ by more than chance? Then by more than the thousands of the test images do.
 - 5b: is an image like a digit where many latents of one digit are near? If a confident classifier
   means that an image is like a digit, it is not confident for averages of two digits.
+- 6: which latents does noise move toward the origin?
 - 7a: are the errors of neighboring pixels independent? Then they do not correlate.
 - 8b: is the decoder the limit? Then the estimate from the clean image has the same error.
-- 8c: does noise mislead the encoder? Then it does better with the MAP estimate as its input. How
-  good is a network that is trained on pairs of noisy and clean images?
+- 8c: does noise mislead the encoder? Then it does better with the MAP estimate as its input.
 
 Writes explanations.json beside this file.
 """
@@ -60,12 +59,6 @@ def rank_correlation() -> float:
     return spearmanr((confusion + confusion.T)[pairs], differences[pairs]).statistic
 
 
-def lowest_before_the_relu(autoencoder: Autoencoder, x: Tensor) -> float:
-    """Exercise 2c: return the lowest value that the last ReLU clips."""
-    *layers, _, pooling = autoencoder.encoder.layers
-    return predict(nn.Sequential(*layers, pooling), x).min().item()
-
-
 def by_thousands(autoencoder: Autoencoder, data: Dataset) -> dict[str, list | float]:
     """Exercise 3b: return the accuracy of each thousand of the test images, and of digits apart.
 
@@ -109,6 +102,13 @@ def confident_averages(data: Dataset, classifier: Classifier) -> float:
     return confident.float().mean().item()
 
 
+def moved_inward(autoencoder: Autoencoder, data: Dataset) -> list[float]:
+    """Exercise 6: return the share of latents, by digit, that noise moves toward the origin."""
+    clean, noisy = (predict(autoencoder.encode, x) for x in (data.x_clean_test, data.x_noisy_test))
+    inward = (noisy.norm(dim=1) < clean.norm(dim=1)).float()
+    return [inward[data.labels_test == digit].mean().item() for digit in range(10)]
+
+
 def error_correlation(vae: VAE, x: Tensor) -> float:
     """Exercise 7a: correlate the errors of pixels that are side by side."""
     errors = predict(vae.reconstruct, x) - x
@@ -126,6 +126,7 @@ def estimates(vae: VAE, data: Dataset) -> dict[str, float | list[float]]:
         "from clean examples": [psnr(of_clean[i], examples[i]) for i in range(10)],
         "from clean": psnr(denoise(vae, x, beta), x),
         "from noisy": psnr(x_estimate, x),
+        "output for clean": psnr(predict(vae.reconstruct, x), x),
         "output for noisy": psnr(predict(vae.reconstruct, x_noisy), x),
         "output for estimate": psnr(predict(vae.reconstruct, x_estimate), x),
     }
@@ -161,10 +162,10 @@ def main() -> None:
     found = {
         "local_means": local_means(autoencoder, data),
         "rank_correlation": rank_correlation(),
-        "lowest_before_the_relu": lowest_before_the_relu(autoencoder, data.x_clean_test),
         "by_thousands": by_thousands(autoencoder, data),
         "crowded_points": crowded_points(autoencoder, data, classifier),
         "confident_share_of_averages": confident_averages(data, classifier),
+        "moved_inward": moved_inward(autoencoder, data),
         "error_correlation": [error_correlation(v, data.x_clean_test) for v in (vae2, vae16)],
         "estimates": estimates(vae16, data),
         "trained on pairs": psnr(predict(network, data.x_noisy_test), data.x_clean_test),

@@ -16,10 +16,6 @@ pytestmark = pytest.mark.usefixtures("committed_checkpoints")
 
 
 def numbers(path):
-    if path in [
-        f"studies/{s}" for s in ["explanations", "initialization", "regularization", "weights"]
-    ]:
-        pytest.xfail("the studies of these models are run with the report")
     return json.loads((ROOT / f"{path}.json").read_text())
 
 
@@ -30,12 +26,9 @@ def column(runs, *keys):
     return runs
 
 
-def test_1_an_output_is_the_mean_of_images_with_its_latent():
+def test_1_an_output_is_the_mean_of_images_with_its_latent_and_hardly_overfits():
     found = numbers("studies/explanations")["local_means"]
     assert found["of mean"] < 0.1 * found["of input"]
-
-
-def test_1_the_autoencoder_hardly_overfits():
     assert numbers("figures/ex1")["mse_test"] < 1.03 * numbers("figures/ex1")["mse_train"]
 
 
@@ -45,10 +38,13 @@ def test_1_the_initialization_keeps_all_seeds_alive_and_the_default_one_does_not
     assert sum(found["default"]) < 15 < 20 == sum(found["init_autoencoder"])
 
 
-def test_2b_five_digits_are_clear_and_two_pairs_overlap():
+def test_2b_and_7b_five_digits_are_clear_and_the_others_overlap():
     share = numbers("figures/ex2")["same_label_share_of_10_neighbors"]
     assert min(share[digit] for digit in (0, 1, 2, 6, 7)) > 0.85
     assert max(share[digit] for digit in (3, 4, 5, 9)) < 0.65 < share[8] < 0.85
+    for model in numbers("figures/ex7").values():
+        accuracy = model["knn_accuracy_per_digit"]
+        assert max(accuracy[i] for i in (3, 4, 5, 8, 9)) < min(accuracy[i] for i in (0, 1, 2, 6, 7))
 
 
 def test_2b_digits_with_similar_mean_images_are_confused_but_not_7_and_9():
@@ -65,19 +61,10 @@ def test_2c_the_relu_clips_2_and_1():
     assert sorted(h2)[-2] < 0.01 < 0.3 < h2[1]
 
 
-def test_3a_the_second_half_of_the_test_set_is_easier():
-    by_thousand = numbers("studies/explanations")["by_thousands"]["all"]
-    assert max(by_thousand[:5]) < min(by_thousand[5:])
-
-
-def test_3b_six_digits_are_better_than_four_others_by_more_than_chance():
+def test_3_six_digits_are_better_than_four_which_are_confused_in_pairs():
     found = numbers("studies/explanations")["by_thousands"]
+    assert max(found["all"][:5]) < min(found["all"][5:])
     assert found["gap"] > 4.7 * found["standard_error"]  # t-test of ten values: 5 % for 45 pairs
-    accuracy = numbers("figures/ex3")["all"]["accuracy_per_digit"]
-    assert max(accuracy[i] for i in (3, 4, 5, 9)) < min(accuracy[i] for i in (0, 1, 2, 6, 7, 8))
-
-
-def test_3b_4_is_confused_with_9_and_3_with_5():
     for digit, other in ((4, 9), (9, 4), (3, 5), (5, 3)):
         wrong = numbers("figures/ex3")["all"]["confusion"][digit]
         assert wrong[other] == max(count for i, count in enumerate(wrong) if i != digit)
@@ -85,6 +72,8 @@ def test_3b_4_is_confused_with_9_and_3_with_5():
 
 def test_4b_the_capacity_is_sufficient_and_32_filters_add_little():
     ex4 = numbers("figures/ex4")
+    of_test = column(read_checkpoint(ROOT / "checkpoints/classifier.pt")["history"]["test"], "loss")
+    assert of_test[-1] == min(of_test)
     assert ex4["train"]["accuracy"] > 99.7
     assert ex4["train"]["cross_entropy"] < 0.6 * ex4["test"]["cross_entropy"]
     runs = [run for run in numbers("studies/capacity") if run["recipe"] == "classifier"]
@@ -113,19 +102,21 @@ def test_5b_points_of_one_digit_are_recognized_and_mixed_ones_often_not():
     count = numbers("figures/ex5")["confident_per_digit"]
     assert min(count[digit] for digit in (0, 1, 2, 4, 6, 7, 9)) > 2
     assert max(count[digit] for digit in (3, 5, 8)) == 0
-    points = numbers("studies/explanations")["crowded_points"]
+    points = numbers("figures/ex5")["points"] | numbers("studies/explanations")["crowded_points"]
     share = {name: point["confident"] / point["images"] for name, point in points.items()}
-    assert share["mixed"] < 0.75 < 0.95 < share["one digit"]
+    assert share["none"] < 0.5 < share["mixed"] < 0.75 < 0.95 < share["one digit"]
     assert numbers("studies/explanations")["confident_share_of_averages"] > 0.3
 
 
-def test_6_the_noise_is_gone_and_most_outputs_are_right():
+def test_6_the_noise_is_gone_and_costs_less_than_the_bottleneck():
     noisy, output, clean = numbers("figures/ex6")["test"].values()
     assert noisy["psnr"] + 1.5 < output["psnr"] < clean["psnr"]
+    assert output["mse"] - clean["mse"] < 0.3 * clean["mse"]
     assert 50 < output["right_digit"] < clean["right_digit"] < noisy["right_digit"]
 
 
 def test_6_noise_moves_the_latents_and_less_with_a_larger_weight_decay():
+    assert min(numbers("studies/explanations")["moved_inward"][i] for i in (0, 4, 6)) > 0.9
     near = numbers("figures/ex6")["same_label_share_of_10_clean_neighbors"]
     assert near < mean(numbers("figures/ex2")["same_label_share_of_10_neighbors"]) - 0.05
     setting = {"name": "autoencoder", "batch_size": 128, "lr": 0.008}
@@ -164,7 +155,6 @@ def test_7c_the_latents_of_the_vae_are_centered_and_its_distributions_narrow():
     ex7 = numbers("figures/ex7")
     assert max(map(abs, ex7["VAE"]["mean"])) < 0.1
     assert max(ex7["VAE"]["deviation"]) < 0.06
-    assert min(ex7["autoencoder"]["mean"]) > 0.5
     assert min(ex7["autoencoder"]["min"]) == 0
 
 
@@ -184,9 +174,11 @@ def test_7e_the_grids_show_mostly_other_digits():
 def test_7e_only_the_vae_can_be_sampled_from_the_prior():
     runs = numbers("studies/regularization").values()
     autoencoder, control, vae = (column(of_three, "N(0, I)") for of_three in runs)
+    fitted = column(numbers("studies/regularization")["autoencoder"], "mixture", "confident")
     for other in (autoencoder, control):
         assert mean(column(other, "confident")) < mean(column(vae, "confident")) - 0.05
         assert mean(column(other, "rarest")) < 0.02 < mean(column(vae, "rarest"))
+    assert mean(fitted) > mean(column(vae, "confident")) - 0.02
     for run in vae:
         assert run["confident_inside"] < run["confident_outside"] - 0.05
 
@@ -196,6 +188,7 @@ def test_8a_all_units_are_used_and_noise_makes_most_of_the_error():
     noisy, output, clean = (ex8["test"][n] for n in ("noisy", "output", "output for clean"))
     assert min(ex8["kl_per_unit"]) > 0.5
     assert noisy["psnr"] + 5 < output["psnr"] < clean["psnr"] - 3
+    assert output["right_digit"] < noisy["right_digit"]
 
 
 def test_8b_the_start_hardly_matters_and_the_decoder_cannot_draw_the_3():
@@ -203,9 +196,9 @@ def test_8b_the_start_hardly_matters_and_the_decoder_cannot_draw_the_3():
     of_clean = numbers("studies/explanations")["estimates"]["from clean examples"]
     from_mean, from_zero = ex8["last_map_loss_of_examples"], ex8["last_map_loss_from_zero"]
     assert abs(mean(from_mean) - mean(from_zero)) < 0.3
+    assert 1024 * ex8["beta"] < mean(from_mean) < 1.1 * 1024 * ex8["beta"]
     assert min(of_clean) == of_clean[3]
-    lost = mean(of_clean) - mean(ex8["map_psnr_of_examples"])
-    assert of_clean[3] - ex8["map_psnr_of_examples"][3] < 1 < lost
+    assert of_clean[3] - ex8["map_psnr_of_examples"][3] < 1
 
 
 def test_8b_no_other_weight_is_better_and_a_large_one_is_worse():
@@ -223,5 +216,5 @@ def test_8c_the_map_estimate_is_better_and_the_encoder_is_the_difference():
     assert test["MAP"]["psnr"] > test["output"]["psnr"] + 3
     assert test["MAP"]["right_digit"] > test["output"]["right_digit"]
     assert found["output for noisy"] + 3 < found["output for estimate"] < found["from noisy"]
-    assert found["from noisy"] + 0.5 < found["from clean"]
+    assert max(found["from noisy"] + 0.5, found["output for clean"] + 0.5) < found["from clean"]
     assert numbers("studies/explanations")["trained on pairs"] > test["MAP"]["psnr"] + 0.5
