@@ -3,7 +3,7 @@
     python -m studies.initialization
 
 trains the autoencoder for the first two epochs of its recipe on the first 50,000 training images,
-from `init_autoencoder` and from PyTorch's default, with 20 seeds each, and measures on the last
+from `init_autoencoder` and from PyTorch's default, with 10 seeds each, and measures on the last
 10,000. A latent unit is active if its variance is above 1 % of the larger one's and fewer than half
 of its values are clipped to zero; a seed is alive if both units are active and some pixel is above
 0.1. Writes initialization.json beside this file.
@@ -19,7 +19,7 @@ from common.script import make_base_parser, read_options, run_script
 from common.training import RECIPES, train
 from studies.study import run_all, save_results, validation_split
 
-EPOCHS, SEEDS = 2, 20
+EPOCHS, SEEDS = 2, 10
 INITIALIZATIONS = {"init_autoencoder": init_autoencoder, "default": lambda model, x: None}
 
 
