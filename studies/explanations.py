@@ -37,7 +37,7 @@ from studies.study import save_results
 
 IMAGES, NEIGHBORS, AVERAGES, CROWD = 1000, 50, 5000, 10
 BETTER, WORSE = (0, 1, 2, 6, 7, 8), (3, 4, 5, 9)  # digits of exercise 3b
-EPOCHS, BATCH_SIZE, LR, FILTERS, LAYERS = 10, 64, 2e-3, 24, 6  # of the network on pairs
+EPOCHS, BATCH_SIZE, LR, FILTERS, LAYERS = 5, 64, 2e-3, 24, 6  # of the network on pairs
 
 
 def local_means(autoencoder: Autoencoder, data: Dataset) -> dict[str, float]:
