@@ -73,7 +73,7 @@ def test_3_six_digits_are_better_than_four_which_are_confused_in_pairs():
 def test_4b_the_capacity_is_sufficient_and_32_filters_add_little():
     ex4 = numbers("figures/ex4")
     of_test = column(read_checkpoint(ROOT / "checkpoints/classifier.pt")["history"]["test"], "loss")
-    assert of_test[-1] == min(of_test)
+    assert of_test[-5:] == sorted(of_test[-5:], reverse=True)
     assert ex4["train"]["accuracy"] > 99.7
     assert ex4["train"]["cross_entropy"] < 0.6 * ex4["test"]["cross_entropy"]
     runs = [run for run in numbers("studies/capacity") if run["recipe"] == "classifier"]
@@ -154,10 +154,9 @@ def test_7c_the_latents_of_the_vae_are_centered_and_its_distributions_narrow():
 
 
 def test_7c_the_network_lowers_the_error_and_the_loss_does_not():
-    autoencoder, control, vae = numbers("studies/regularization").values()
-    for key, sign in (("mse", 1), ("knn_accuracy", -1)):
-        means = [sign * mean(column(runs, key)) for runs in (control, vae, autoencoder)]
-        assert means == sorted(means), key
+    spaces = numbers("studies/regularization")
+    autoencoder, control, vae = (column(runs, "mse") for runs in spaces.values())
+    assert max(control) < min(vae) <= max(vae) < 0.95 * min(autoencoder)
 
 
 def test_7e_the_grids_show_mostly_other_digits():
@@ -167,13 +166,13 @@ def test_7e_the_grids_show_mostly_other_digits():
 
 
 def test_7e_only_the_vae_can_be_sampled_from_the_prior():
-    runs = numbers("studies/regularization").values()
-    autoencoder, control, vae = (column(of_three, "N(0, I)") for of_three in runs)
-    fitted = column(numbers("studies/regularization")["autoencoder"], "mixture", "confident")
+    spaces = numbers("studies/regularization")
+    autoencoder, control, vae = (column(runs, "N(0, I)") for runs in spaces.values())
+    fitted, other_fitted, _ = (mean(column(r, "mixture", "confident")) for r in spaces.values())
     for other in (autoencoder, control):
         assert mean(column(other, "confident")) < mean(column(vae, "confident")) - 0.05
         assert mean(column(other, "rarest")) < 0.02 < mean(column(vae, "rarest"))
-    assert mean(fitted) > mean(column(vae, "confident")) - 0.02
+    assert fitted < mean(column(vae, "confident")) < other_fitted
     for run in vae:
         assert run["confident_inside"] < run["confident_outside"] - 0.05
 
@@ -200,9 +199,9 @@ def test_8b_no_other_weight_is_better_and_a_large_one_is_worse():
     runs = numbers("studies/weights")
     for start in (0, 9, 18):
         values = column(runs[start : start + 9], "psnr")
-        assert max(values) < values[4] + 0.05
-        assert values[0] > values[4] - 0.6
-        assert values[-1] < values[4] - 3
+        assert max(values) < values[4] + 0.02
+        assert min(values[:4]) > values[4] - 0.5
+        assert values[-1] < values[4] - 2
 
 
 def test_8c_the_map_estimate_is_better_and_the_encoder_is_the_difference():
