@@ -81,7 +81,7 @@ def test_4b_the_capacity_is_sufficient_and_32_filters_add_little():
     two, _, eight, sixteen, most = sorted(runs, key=lambda run: run["filters"])
     assert max(two["accuracy_train"], two["accuracy_test"]) < 92
     assert eight["accuracy_test"] < sixteen["accuracy_test"] - 0.2
-    assert abs(most["accuracy_test"] - sixteen["accuracy_test"]) < 0.15
+    assert abs(most["accuracy_test"] - sixteen["accuracy_test"]) < 0.2
 
 
 def test_4c_few_images_overfit_and_augmentation_narrows_the_gap_and_helps_every_seed():
