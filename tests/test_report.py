@@ -40,7 +40,6 @@ def test_every_part_of_the_assignment_has_its_heading_and_its_answer():
             assert len(answer) > 200, part
 
 
-@pytest.mark.xfail(reason="REPORT.md speaks of the models before")
 def test_the_report_has_at_most_the_size_that_a_reader_takes():
     lines = "".join(LISTINGS).splitlines()
     assert len(lines) <= 140
@@ -53,7 +52,6 @@ def test_the_report_has_at_most_the_size_that_a_reader_takes():
         assert not re.search(mark, prose), mark
 
 
-@pytest.mark.xfail(reason="REPORT.md speaks of the models before")
 def test_figures_and_tables_exist_have_captions_and_are_referred_to():
     for alt, path in re.findall(r"!\[(.*?)\]\((.+?)\)", REPORT):
         assert 20 < len(alt) < 200
@@ -81,7 +79,6 @@ def test_code_is_taken_by_name_without_its_docstring():
         code("models.py", "no_such_name")
 
 
-@pytest.mark.xfail(reason="REPORT.md speaks of the models before")
 @pytest.mark.usefixtures("committed_checkpoints")
 def test_the_committed_report_is_the_one_that_is_built_now():
     built = NUMBER.split(build(TEMPLATE.read_text(encoding="utf-8"), ROOT))
@@ -96,7 +93,6 @@ def test_the_committed_report_is_the_one_that_is_built_now():
         assert ours == pytest.approx(theirs, rel=0.01, abs=3.1 * last_digit)
 
 
-@pytest.mark.xfail(reason="REPORT.md speaks of the models before")
 @pytest.mark.usefixtures("committed_checkpoints")
 def test_sentences_and_rows_have_the_numbers_that_they_speak_of():
     ex1, ex3, ex4, ex6, ex7, ex8, tests = (
