@@ -10,7 +10,6 @@ Each is put to a test on the committed models:
 - 3b: do digits differ by more than chance? Then by more than the thousands of the test images do.
 - 5b: is an image like a digit where many latents of one digit are near? If a confident classifier
   means that an image is like a digit, it is not confident for averages of two digits.
-- 6: which latents does noise move toward the origin?
 - 7a: are the errors of neighboring pixels independent? Then they do not correlate.
 - 8b: is the decoder the limit? Then the estimate from the clean image has the same error.
 - 8c: does noise mislead the encoder? Then it does better with the MAP estimate as its input.
@@ -102,13 +101,6 @@ def confident_averages(data: Dataset, classifier: Classifier) -> float:
     return confident.float().mean().item()
 
 
-def moved_inward(autoencoder: Autoencoder, data: Dataset) -> list[float]:
-    """Exercise 6: return the share of latents, by digit, that noise moves toward the origin."""
-    clean, noisy = (predict(autoencoder.encode, x) for x in (data.x_clean_test, data.x_noisy_test))
-    inward = (noisy.norm(dim=1) < clean.norm(dim=1)).float()
-    return [inward[data.labels_test == digit].mean().item() for digit in range(10)]
-
-
 def error_correlation(vae: VAE, x: Tensor) -> float:
     """Exercise 7a: correlate the errors of pixels that are side by side."""
     errors = predict(vae.reconstruct, x) - x
@@ -165,7 +157,6 @@ def main() -> None:
         "by_thousands": by_thousands(autoencoder, data),
         "crowded_points": crowded_points(autoencoder, data, classifier),
         "confident_share_of_averages": confident_averages(data, classifier),
-        "moved_inward": moved_inward(autoencoder, data),
         "error_correlation": [error_correlation(v, data.x_clean_test) for v in (vae2, vae16)],
         "estimates": estimates(vae16, data),
         "trained on pairs": psnr(predict(network, data.x_noisy_test), data.x_clean_test),

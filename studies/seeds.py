@@ -39,6 +39,10 @@ def measure(data: Dataset, seed: int) -> dict[str, float | list[float]]:
         h_train, h = (predict(models[name].encode, i) for i in (data.x_clean_train, x))
         right = nearest_label(h_train, data.labels_train, h) == labels
         found[f"{name}, nearest neighbor, %"] = 100 * right.float().mean().item()
+        inward = predict(models[name].encode, data.x_noisy_test).norm(dim=1) < h.norm(dim=1)
+        for key, of_image in (("nearest neighbor", right), ("moved inward by noise", inward)):
+            shares = [of_image[labels == digit].float().mean().item() for digit in range(10)]
+            found[f"{name}, {key}, share of each digit"] = shares
     found["vae2, kl, nats"] = evaluate(models["vae2"], vae_loss, x, labels)["kl"]
     right = predict(models["classifier"], x).argmax(dim=1) == labels
     found["classifier, accuracy, %"] = 100 * right.float().mean().item()

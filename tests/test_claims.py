@@ -53,6 +53,8 @@ def test_2b_digits_with_similar_mean_images_are_confused_but_not_7_and_9():
     confusion = numbers("figures/ex3")["all"]["confusion"]
     assert difference[7][9] < difference[3][5]
     assert confusion[7][9] + confusion[9][7] < 0.5 * (confusion[3][5] + confusion[5][3])
+    of_seed_2 = numbers("studies/seeds")[2]["autoencoder, nearest neighbor, share of each digit"]
+    assert of_seed_2[7] < of_seed_2[3] < 0.6
 
 
 def test_2c_the_relu_clips_2_and_1():
@@ -116,7 +118,9 @@ def test_6_the_noise_is_gone_and_costs_less_than_the_bottleneck():
 
 
 def test_6_noise_moves_the_latents():
-    assert min(numbers("studies/explanations")["moved_inward"][i] for i in (0, 4, 6)) > 0.9
+    key = "autoencoder, moved inward by noise, share of each digit"
+    first, second, _ = column(numbers("studies/seeds"), key)
+    assert first[0] > 0.9 > 0.5 > second[0]
     near = numbers("figures/ex6")["same_label_share_of_10_clean_neighbors"]
     assert near < mean(numbers("figures/ex2")["same_label_share_of_10_neighbors"]) - 0.05
 
@@ -159,10 +163,9 @@ def test_7c_the_network_lowers_the_error_and_the_loss_does_not():
     assert max(control) < min(vae) <= max(vae) < 0.95 * min(autoencoder)
 
 
-def test_7e_the_grids_show_mostly_other_digits():
-    for name, digits in (("VAE", (0, 1, 2)), ("autoencoder", (0, 4, 6))):
-        count = numbers("figures/ex7")[name]["confident_per_digit_of_grid"]
-        assert sum(count[digit] for digit in digits) > 0.75 * sum(count)
+def test_7e_the_outside_of_the_grid_of_the_vae_shows_0_1_and_2():
+    count = numbers("figures/ex7")["VAE"]["confident_per_digit_of_grid"]
+    assert sum(count[digit] for digit in (0, 1, 2)) > 0.75 * sum(count)
 
 
 def test_7e_only_the_vae_can_be_sampled_from_the_prior():

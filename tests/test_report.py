@@ -119,7 +119,7 @@ def test_sentences_and_rows_have_the_numbers_that_they_speak_of():
         "first 1,000: correct ": ex3["first"]["correct_per_digit"],
         r"all 10,000: correct \(%\)": ex3["all"]["accuracy_per_digit"],
         r"\*\*The classifier reaches": [ex4["test"]["accuracy"]],
-        "the PSNR rises from\n?": [ex6["test"]["noisy"]["psnr"], ex6["test"]["output"]["psnr"]],
+        r"the\s+PSNR\s+rises\s+from": [ex6["test"]["noisy"]["psnr"], ex6["test"]["output"]["psnr"]],
         "The MSE is(?=.0)": [ex7["VAE"]["mse"], ex7["autoencoder"]["mse"]],
         r"\*\*The MAP estimate is better, by": [
             tests["test"]["MAP"]["psnr"] - ex8["test"]["output"]["psnr"]
