@@ -374,9 +374,9 @@ def test_the_estimates_of_the_examples_end_where_those_of_pytorch_do(page, mnist
     vae, x_noisy, x_clean = network("vae16"), mnist.x_noisy_example, mnist.x_clean_example
     z_init = predict(vae.encode, x_noisy)
     *_, losses = map_estimate(vae.decode, x_noisy, 16, 0.0625, z_init, iterations=400)
-    for digit, loss in enumerate(losses[-1].tolist()):
+    for digit in (3, 8):
         found = denoised(page, str(digit))
-        assert found == pytest.approx(loss, abs=0.05), digit
+        assert found == pytest.approx(losses[-1, digit].item(), abs=0.05), digit
         expected = psnr(x_noisy[digit], x_clean[digit])
         assert psnr_of(page, "noisy") == pytest.approx(expected, abs=0.1), digit
     assert_shown(page, "output", predict(vae.reconstruct, x_noisy)[digit])
