@@ -72,7 +72,7 @@ def test_3_six_digits_are_better_than_four_which_are_confused_in_pairs():
         assert wrong[other] == max(count for i, count in enumerate(wrong) if i != digit)
 
 
-def test_4b_the_capacity_is_sufficient_and_32_filters_add_little():
+def test_4b_the_capacity_is_sufficient_and_two_filters_are_too_few():
     ex4 = numbers("figures/ex4")
     of_test = column(read_checkpoint(ROOT / "checkpoints/classifier.pt")["history"]["test"], "loss")
     assert of_test[-5:] == sorted(of_test[-5:], reverse=True)

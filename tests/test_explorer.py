@@ -118,7 +118,7 @@ def network(name):
 
 
 @pytest.mark.slow
-def test_the_page_is_built_from_the_checkpoints(out, few_digits):
+def test_the_page_holds_the_latents_and_the_images_of_its_dots(out, few_digits):
     explorer.main(["--dataset=digits", f"--out={out}"])
     content = content_of(*out.rglob("explorer.html"))
     labels, x = few_digits.labels_test, few_digits.x_clean_test
@@ -151,7 +151,7 @@ def test_the_page_starts_at_a_clear_digit_and_its_images_cover_both_planes():
         assert torch.cdist(start, torch.tensor([*plane["names"].values()])).min() > 0.035 * extent
 
 
-def test_the_committed_page_is_small_and_asks_for_nothing_from_the_network():
+def test_the_committed_page_is_that_of_its_source_small_and_asks_nothing_of_the_network():
     text = PAGE.read_text(encoding="utf-8")
     assert len(text) < 2.5 * 2**20
     assert "default-src 'none'" in text
