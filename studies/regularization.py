@@ -18,7 +18,6 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from common.dataset import Dataset
@@ -45,6 +44,8 @@ def deterministic_loss(model: VAE, x: Tensor, labels: Tensor) -> Terms:
 
 def measure(data: Dataset, name: str, seed: int) -> dict[str, float | dict]:
     """Measure a model, which is trained where it is not yet, and images decoded by it."""
+    from sklearn.mixture import GaussianMixture  # takes seconds to import
+
     if name == CONTROL:
         recipe = replace(RECIPES["vae2"], loss=deterministic_loss, pixels=None)
         model = fit(recipe, data, seed)[0].cpu()

@@ -2,23 +2,21 @@
 
 import hashlib
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from common.dataset import SHA256, Dataset, load_digits, load_mnist
-from common.pretrained import RECIPE_KEYS
-from common.script import PROJECT
-from common.training import RECIPES
-
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # every core has a pytest process of its own
+PROJECT = Path(__file__).resolve().parent.parent
+# Imports that take seconds stand in the fixtures: the process that starts the others needs none.
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests that read MNIST or start a browser as slow, too."""
+    """Mark the tests that read MNIST or the digits, or start a browser, as slow."""
     for item in items:
-        if {"mnist", "data_dir", "browser"} & set(item.fixturenames):
+        if {"data_dir", "digits", "browser"} & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
 
 
@@ -35,24 +33,29 @@ def committed_checkpoints() -> None:
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     path = Path(os.environ.get("DATA_DIR", "data"))
-    if not all((path / "MNIST" / "raw" / name).is_file() for name in SHA256):
+    if not (path / "MNIST/raw/train-images-idx3-ubyte").is_file():
         pytest.skip(f"MNIST is not in {path}; set DATA_DIR to the folder that holds MNIST/raw")
     return path
 
 
 @pytest.fixture(scope="session")
-def mnist(data_dir) -> Dataset:
+def mnist(data_dir):
+    from common.dataset import load_mnist
+
     return load_mnist(data_dir)
 
 
 @pytest.fixture(scope="session")
-def digits() -> Dataset:
+def digits():
+    from common.dataset import load_digits
+
     return load_digits()
 
 
 @pytest.fixture(scope="session")
-def few_digits() -> Dataset:
-    return load_digits(limit=96)
+def few_digits(digits):
+    parts = {"x_clean_train": 96, "labels_train": 96, "x_clean_test": 60, "labels_test": 60}
+    return replace(digits, **{name: getattr(digits, name)[:n] for name, n in parts.items()})
 
 
 @pytest.fixture
@@ -62,27 +65,30 @@ def offline(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def untrained(few_digits) -> dict[str, dict]:
-    """A checkpoint of every model, initialized, as if the digits had trained it."""
+def untrained(few_digits, tmp_path_factory) -> Path:
+    """A folder with the checkpoint of every model, initialized, as if the digits had trained it."""
+    import torch
+
+    from common.pretrained import RECIPE_KEYS
+    from common.training import RECIPES
+
     torch.manual_seed(0)
     epochs = [dict.fromkeys(("loss", "mse", "kl"), value) for value in (1.0, 0.5)]
-    checkpoints = {}
+    folder = tmp_path_factory.mktemp("checkpoints")
     for name, recipe in RECIPES.items():
         model = recipe.model(recipe.latent_size)
         recipe.init(model, few_digits.x_clean_train)
         settings = {key: getattr(recipe, key) for key in RECIPE_KEYS}
         settings |= {"dataset": "digits", "training_images": 64, "limit": 64, "seed": 0}
         history = {"train": epochs, "test": epochs}
-        checkpoints[name] = {"settings": settings, "model": model.state_dict(), "history": history}
-    return checkpoints
+        checkpoint = {"settings": settings, "model": model.state_dict(), "history": history}
+        torch.save(checkpoint, folder / f"{name}.pt")
+    return folder
 
 
 @pytest.fixture
 def out(tmp_path, untrained) -> Path:
-    """A folder with the untrained checkpoints."""
-    (tmp_path / "checkpoints").mkdir()
-    for name, checkpoint in untrained.items():
-        torch.save(checkpoint, tmp_path / "checkpoints" / f"{name}.pt")
+    shutil.copytree(untrained, tmp_path / "checkpoints")
     return tmp_path
 
 
@@ -92,5 +98,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def weights(model: torch.nn.Module) -> torch.Tensor:
+def weights(model):
+    import torch
+
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])

@@ -23,6 +23,7 @@ from common.script import PROJECT
 from MAP_template import map_estimate
 from models import kl_divergence
 
+pytestmark = pytest.mark.slow
 ROW = 4  # of the pixels that spell the digit
 LOSSES = [{"loss": loss, "mse": 2 * loss, "kl": loss} for loss in (9.0, 2.0, 1.0)]
 HISTORY = {"train": LOSSES, "test": LOSSES}

@@ -32,7 +32,7 @@ def test_no_unit_starts_dead_and_every_weight_learns_in_an_edited_autoencoder(
     mnist, monkeypatch, edit, filters
 ):
     monkeypatch.setattr("models.FILTERS", filters)
-    x = mnist.x_clean_train[:256]
+    x = mnist.x_clean_train[:128]
     for seed in range(4):
         torch.manual_seed(seed)
         autoencoder = Autoencoder()
@@ -60,8 +60,8 @@ def test_the_classifier_is_made_of_an_edited_encoder(digits, monkeypatch):
     monkeypatch.setattr("models.Encoder", Edited)
     classifier = Classifier()
     assert isinstance(classifier.features[-1], nn.Conv2d)
-    init_classifier(classifier, digits.x_clean_train)
-    logits = classifier(digits.x_clean_train)
+    init_classifier(classifier, digits.x_clean_train[:256])
+    logits = classifier(digits.x_clean_train[:256])
     assert logits.shape == (len(logits), 10)
     assert logits.std().item() == pytest.approx(0.1, rel=0.3)
 

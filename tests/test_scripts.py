@@ -43,7 +43,6 @@ def test_a_script_writes_its_figures_and_numbers_and_says_where(out, capsys):
     ]
 
 
-@pytest.mark.slow
 def test_exercise_8_takes_its_options(out, monkeypatch, no_figures):
     for module in ("ex8_map_denoise", "common.metrics"):  # quick and rough
         monkeypatch.setattr(f"{module}.map_estimate", partial(map_estimate, iterations=3))
@@ -62,7 +61,6 @@ def test_exercise_8_takes_its_options(out, monkeypatch, no_figures):
     assert terms["loss"] == pytest.approx(expected, rel=1e-4), "not the loss of 50 pixels"
 
 
-@pytest.mark.slow
 def test_a_training_run_is_that_of_the_options_and_of_no_other_model(out, capsys, no_figures):
     own = ["--epochs=3", "--batch-size=16", "--lr=0.001", "--seed=7", "--retrain"]
     before = files(out / "checkpoints")
@@ -76,6 +74,7 @@ def test_a_training_run_is_that_of_the_options_and_of_no_other_model(out, capsys
     assert re.findall(r"training the (\w+)", capsys.readouterr().err) == ["vae2"]
 
 
+@pytest.mark.slow
 def test_without_mnist_and_without_internet_the_scripts_go_on_with_the_digits(
     tmp_path, offline, capsys, monkeypatch
 ):
@@ -100,7 +99,6 @@ def test_without_mnist_and_without_internet_the_scripts_go_on_with_the_digits(
     assert data_options.out == tmp_path / "digits"
 
 
-@pytest.mark.slow
 def test_the_example_of_the_readme_runs(tmp_path, mnist, monkeypatch):
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     section = readme.partition("## Use the models from Python")[2].partition("##")[0]
