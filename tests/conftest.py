@@ -27,7 +27,7 @@ def committed_checkpoints() -> None:
         digest, name = line.split()
         path = PROJECT / name
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            pytest.skip(f"{name} is not the committed one, of which the results are")
+            pytest.skip(f"{name} is not that of the results; make train renews them and its sum")
 
 
 @pytest.fixture(scope="session")
