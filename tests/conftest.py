@@ -1,6 +1,7 @@
 """What the tests share: MNIST, the small digits that need no download, and untrained models."""
 
 import hashlib
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -8,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-os.environ["OMP_NUM_THREADS"] = "1"  # every core has a pytest process of its own
+os.environ["OMP_NUM_THREADS"] = "1"  # pytest runs several processes
 PROJECT = Path(__file__).resolve().parent.parent
-# Imports that take seconds stand in the fixtures: the process that starts the others needs none.
+# Slow imports are inside the fixtures: the process that starts the others does not need them.
 
 
 def pytest_collection_modifyitems(items):
@@ -27,13 +28,13 @@ def committed_checkpoints() -> None:
         digest, name = line.split()
         path = PROJECT / name
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            pytest.skip(f"{name} is not that of the results; make train renews them and its sum")
+            pytest.skip(f"{name} is not the one of the results; make train renews them")
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     path = Path(os.environ.get("DATA_DIR", "data"))
-    if not (path / "MNIST/raw/train-images-idx3-ubyte").is_file():
+    if not (path / "MNIST/raw/t10k-labels-idx1-ubyte").is_file():  # comes last
         pytest.skip(f"MNIST is not in {path}; set DATA_DIR to the folder that holds MNIST/raw")
     return path
 
@@ -90,6 +91,11 @@ def untrained(few_digits, tmp_path_factory) -> Path:
 def out(tmp_path, untrained) -> Path:
     shutil.copytree(untrained, tmp_path / "checkpoints")
     return tmp_path
+
+
+def numbers(path: str):
+    """Return what a json file of the project holds, as in numbers("figures/ex1")."""
+    return json.loads((PROJECT / f"{path}.json").read_text())
 
 
 def files(folder: Path) -> dict[str, bytes]:

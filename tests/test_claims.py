@@ -3,20 +3,14 @@
 The numbers themselves are looked up when the report is built.
 """
 
-import json
-from pathlib import Path
 from statistics import mean
 
 import pytest
+from conftest import PROJECT, numbers
 
 from common.pretrained import read_checkpoint
 
-ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("committed_checkpoints")
-
-
-def numbers(path):
-    return json.loads((ROOT / f"{path}.json").read_text())
 
 
 def column(runs, *keys):
@@ -74,7 +68,8 @@ def test_3_six_digits_are_better_than_four_which_are_confused_in_pairs():
 
 def test_4b_the_capacity_is_sufficient_and_two_filters_are_too_few():
     ex4 = numbers("figures/ex4")
-    of_test = column(read_checkpoint(ROOT / "checkpoints/classifier.pt")["history"]["test"], "loss")
+    history = read_checkpoint(PROJECT / "checkpoints/classifier.pt")["history"]
+    of_test = column(history["test"], "loss")
     assert of_test[-5:] == sorted(of_test[-5:], reverse=True)
     assert ex4["train"]["accuracy"] > 99.7
     assert ex4["train"]["cross_entropy"] < 0.6 * ex4["test"]["cross_entropy"]
@@ -146,7 +141,7 @@ def test_7a_the_displacement_raises_the_psnr_of_the_map_estimate():
 
 def test_7a_the_vae_has_less_error_and_its_kl_divergence_rises():
     assert numbers("figures/ex7")["VAE"]["mse"] < numbers("figures/ex7")["autoencoder"]["mse"]
-    kl = column(read_checkpoint(ROOT / "checkpoints/vae2.pt")["history"]["train"], "kl")
+    kl = column(read_checkpoint(PROJECT / "checkpoints/vae2.pt")["history"]["train"], "kl")
     assert kl[-1] > max(1.5 * kl[0], 0.99 * max(kl))
 
 

@@ -155,7 +155,7 @@ def test_a_picture_is_turned_as_a_camera_says_and_what_is_transparent_is_paper(m
         torch.testing.assert_close(load_image(tmp_path / f"{name}.png"), x, msg=name)
 
 
-def test_ink_that_fills_a_picture_is_told_and_returned(tmp_path, capsys):
+def test_ink_that_fills_a_picture_is_reported_and_returned(tmp_path, capsys):
     pixels = np.full((60, 60), 255, np.uint8)
     pixels[5:55, 5:50] = 0
     Image.fromarray(pixels).save(tmp_path / "thick.png")

@@ -5,11 +5,11 @@ import io
 import json
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import PROJECT
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver import ActionChains, Keys
@@ -26,11 +26,12 @@ from common.pretrained import load_model
 from MAP_template import map_estimate
 from report import explorer
 
-PAGE = Path(__file__).resolve().parent.parent / "figures" / "explorer.html"
+PAGE = PROJECT / "figures/explorer.html"
 MODELS = {"autoencoder": "autoencoder", "vae": "vae2", "vae16": "vae16"}  # by the page's names
 PLANES = ("autoencoder", "vae")
 TOLERANCE = 1e-4  # of a pixel in [0, 1]: the page adds up in another order
-TARGETS = "[...document.querySelectorAll('button, input')].filter((e) => e.offsetParent)"
+SMALL = """return [...document.querySelectorAll("button, input")]
+    .filter((e) => e.offsetParent && e.offsetHeight < 44).map((e) => e.outerHTML)"""
 SEVEN = [(-55, -65), (45, -65), (-10, 80)]  # pixels from the center of the field
 
 
@@ -113,7 +114,7 @@ def content_of(path=PAGE):
     return json.loads(re.search(r'id="content">(.*?)</script>', text)[1])
 
 
-def numbers(text):
+def halves(text):
     return np.frombuffer(base64.b64decode(text), "<f2").astype(float)
 
 
@@ -130,7 +131,7 @@ def test_the_page_holds_the_latents_and_the_images_of_its_dots(out, digits):
     assert content["colors"] == list(DIGIT_COLORS)
     for name in PLANES:
         h = predict(load_model(MODELS[name], out).encode, x)
-        found = numbers(content["planes"][name]["latents"])
+        found = halves(content["planes"][name]["latents"])
         assert found == pytest.approx(h.flatten().tolist(), abs=1e-2, rel=1e-3)
     error = (predict(load_model("vae16", out).reconstruct, x) - x).square().mean(dim=(1, 2, 3))
     assert content["errors"][::100] == pytest.approx([error.min().item(), error.max().item()])
@@ -145,7 +146,7 @@ def test_the_page_starts_at_a_clear_digit_and_its_images_cover_both_planes():
     assert len(set(content["shown"])) == explorer.SHOWN
     for name in PLANES:
         plane, model = content["planes"][name], load_model(MODELS[name])
-        latents = torch.from_numpy(numbers(plane["latents"])).view(-1, 2)
+        latents = torch.from_numpy(halves(plane["latents"])).view(-1, 2)
         start = torch.tensor([plane["start"]])
         logits = load_model("classifier")(model.decode(start))
         assert logits.softmax(dim=1).max() > 0.9
@@ -258,7 +259,7 @@ def test_a_finger_places_the_point_and_taps_lock_nothing(page):
 def test_the_image_shown_is_that_of_the_nearest_latent_and_its_dot_is_ringed(page, mnist):
     content = content_of()
     shown = content["shown"]
-    latents = numbers(content["planes"]["vae"]["latents"]).reshape(-1, 2)[shown]
+    latents = halves(content["planes"]["vae"]["latents"]).reshape(-1, 2)[shown]
     # A point where the sum or the larger of the distances along both axes finds others.
     for point in np.random.default_rng(0).uniform(-2, 2, (999, 2)):
         apart = np.abs(latents - point)
@@ -275,7 +276,7 @@ def test_the_image_shown_is_that_of_the_nearest_latent_and_its_dot_is_ringed(pag
 
 
 def test_the_dots_have_the_colors_of_the_legend_in_light_and_dark(page, mnist):
-    latents = numbers(content_of()["planes"]["vae"]["latents"]).reshape(-1, 2)
+    latents = halves(content_of()["planes"]["vae"]["latents"]).reshape(-1, 2)
     find(page, "tab-vae").click()
     for scheme, most in (("light", 255), ("dark", 1)):  # the largest value of a CSS color
         resize(page, 1400, 900, scheme)
@@ -398,7 +399,7 @@ def test_the_estimates_of_the_examples_end_where_those_of_pytorch_do(page, mnist
     wait(page, lambda _: iteration.text == last)
 
 
-def test_the_own_digit_is_denoised_with_noise_of_any_strength(page):
+def test_a_drawn_digit_is_denoised_with_noise_of_any_strength(page):
     draw(page, (20, -85), (-15, 85))  # a 1, which takes few iterations
     find(page, "tab-denoising").click()
     denoised(page, "your digit")
@@ -419,7 +420,7 @@ def test_every_size_shows_the_image_beside_the_plane_and_targets_for_fingers(pag
     for tab in ("denoising", "autoencoder"):
         find(page, f"tab-{tab}").click()
         assert page.execute_script("return document.documentElement.scrollWidth") <= size[0]
-        assert page.execute_script(f"return {TARGETS}.filter((e) => e.offsetHeight < 44)") == []
+        assert page.execute_script(SMALL) == []
     plane, image = (find(page, name).rect for name in ("scatter", "decoded"))
     assert 230 < plane["height"] == plane["width"]
     beside = image["x"] > plane["x"] + plane["width"] and image["y"] < plane["y"] + 20

@@ -25,7 +25,7 @@ from models import kl_divergence
 
 pytestmark = pytest.mark.slow
 ROW = 4  # of the pixels that spell the digit
-LOSSES = [{"loss": loss, "mse": 2 * loss, "kl": loss} for loss in (9.0, 2.0, 1.0)]
+LOSSES = [{"loss": loss, "mse": 2 * loss, "kl": 3 * loss} for loss in (9.0, 2.0, 1.0)]
 HISTORY = {"train": LOSSES, "test": LOSSES}
 VAE_SCALE = 7
 DRAWN = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))  # from the prior
@@ -180,6 +180,7 @@ def assert_confusion(figure, labels, predicted):
     share = 100 * confusion / confusion.sum(dim=1, keepdim=True)
     ax = figure.axes[0]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("classified as", "true digit")
+    assert figure.get_figwidth() == pytest.approx(12 / 2.54)  # as README says
     torch.testing.assert_close(torch.from_numpy(ax.images[0].get_array().data), share)
     written = {text.get_position(): text.get_text() for text in ax.texts}
     for i, j in confusion.nonzero().tolist():
@@ -345,6 +346,7 @@ def test_exercise_6_shows_and_measures_noisy_images_their_outputs_and_latents(ru
 def test_exercise_7_shows_the_means_of_the_vae_and_samples_of_the_prior_in_their_order(run, data):
     figures, model, x = run("ex7_vae").figures, Model(VAE_SCALE), data.x_clean_example
     assert_rows(figures["ex7_reconstructions"], {"input": x, "output": model.reconstruct(x)})
+    assert [ax.lines[0].get_ydata()[0] for ax in figures["ex7_loss"].axes] == [9, 18, 27]
     for ax in figures["ex7_latent"].axes:
         assert_points(ax, model.encode(data.x_clean_test), data.labels_test)
     assert_mosaic(figures["ex7_prior"].axes[0], model.decode(DRAWN[:48]).view(3, 16, 32, 32))

@@ -3,6 +3,7 @@
 import json
 import math
 
+import pytest
 import torch
 
 from common.latent import label_places
@@ -32,6 +33,7 @@ def history(train, test):
 def test_training_loss_stands_mid_epoch_and_test_loss_at_its_end():
     figure = loss_curves(history([9.0, 2.0], [40.0, 2.5, 1.5]), {"loss": "loss"})
     train, test = figure.axes[0].lines
+    assert figure.get_figwidth() == pytest.approx(7.8 / 2.54)  # as README says
     assert train.get_xydata().tolist() == [[0.5, 9], [1.5, 2]]
     assert test.get_xydata().tolist() == [[1, 2.5], [2, 1.5]]
     assert (figure.axes[0].get_yscale(), figure.axes[0].get_ylabel()) == ("log", "loss, log axis")

@@ -70,7 +70,7 @@ def test_a_model_of_other_settings_than_given_is_refused_until_it_is_replaced(fe
         load_model("vae2", out, dataset="mnist")
 
 
-def test_an_edit_that_the_weights_fit_changes_nothing_and_another_is_told(out, monkeypatch):
+def test_an_edit_that_the_weights_fit_changes_nothing_and_another_is_reported(out, monkeypatch):
     edited = Autoencoder()
     edited.encoder.layers[1] = nn.ELU()
     with monkeypatch.context() as patch:

@@ -1,17 +1,15 @@
 """The report: complete, within its size, with the numbers of the json files, and never stale."""
 
-import json
 import re
-from pathlib import Path
 
 import pytest
+from conftest import PROJECT, numbers
 
 from common.plotting import plt, save_figure
 from common.script import ScriptError
 from report.build import TEMPLATE, build, code, write_pdf
 
-ROOT = Path(__file__).resolve().parent.parent
-REPORT = (ROOT / "REPORT.md").read_text(encoding="utf-8")
+REPORT = (PROJECT / "REPORT.md").read_text(encoding="utf-8")
 LISTINGS = re.findall(r"```python\n# [^\n]*\n(.*?)```", REPORT, re.DOTALL)
 NUMBER = re.compile(r"(\d+(?:[.,]\d+)*)")
 
@@ -55,15 +53,15 @@ def test_the_report_has_at_most_the_size_that_a_reader_takes():
 def test_figures_and_tables_exist_have_captions_and_are_referred_to():
     for alt, path in re.findall(r"!\[(.*?)\]\((.+?)\)", REPORT):
         assert 20 < len(alt) < 200
-        assert (ROOT / path).exists()
+        assert (PROJECT / path).exists()
     for kind, least, most in (("Figure", 15, 17), ("Table", 6, 9)):
         caption = re.compile(rf"^\*{kind} (\d+)\. .+\*$", flags=re.MULTILINE)
-        numbers = [str(number) for number in range(1, len(caption.findall(REPORT)) + 1)]
-        assert caption.findall(REPORT) == numbers
-        assert least <= len(numbers) <= most
-        assert set(re.findall(rf"{kind} (\d+)", caption.sub("", REPORT))) == set(numbers)
+        counted = [str(number) for number in range(1, len(caption.findall(REPORT)) + 1)]
+        assert caption.findall(REPORT) == counted
+        assert least <= len(counted) <= most
+        assert set(re.findall(rf"{kind} (\d+)", caption.sub("", REPORT))) == set(counted)
     with pytest.raises(ScriptError, match="what it does not show"):
-        build('{{ ref("figures/ex9_none") }}', ROOT)
+        build('{{ ref("figures/ex9_none") }}', PROJECT)
 
 
 def test_code_is_taken_by_name_without_its_docstring():
@@ -81,7 +79,7 @@ def test_code_is_taken_by_name_without_its_docstring():
 
 @pytest.mark.usefixtures("committed_checkpoints")
 def test_the_committed_report_is_the_one_that_is_built_now():
-    built = NUMBER.split(build(TEMPLATE.read_text(encoding="utf-8"), ROOT))
+    built = NUMBER.split(build(TEMPLATE.read_text(encoding="utf-8"), PROJECT))
     committed = NUMBER.split(REPORT)
     # Figures drawn on another processor leave numbers that differ a little, and wider columns.
     assert [re.sub(r"[\s-]", "", text) for text in built[::2]] == [
@@ -96,10 +94,9 @@ def test_the_committed_report_is_the_one_that_is_built_now():
 @pytest.mark.usefixtures("committed_checkpoints")
 def test_sentences_and_rows_have_the_numbers_that_they_speak_of():
     ex1, ex3, ex4, ex6, ex7, ex8, tests = (
-        json.loads((ROOT / f"figures/{name}.json").read_text())
-        for name in ("ex1", "ex3", "ex4", "ex6", "ex7", "ex8", "ex8_test_set")
+        numbers(f"figures/ex{n}") for n in (1, 3, 4, 6, 7, 8, "8_test_set")
     )
-    seeds = json.loads((ROOT / "studies/seeds.json").read_text())
+    seeds = numbers("studies/seeds")
     rows = {
         "noisy images": tests["test"]["noisy"],
         "output of the VAE (8a)": ex8["test"]["output"],
@@ -127,7 +124,7 @@ def test_sentences_and_rows_have_the_numbers_that_they_speak_of():
     }
     for start, values in quotes.items():
         found = re.search(start + r"(.{300})", REPORT, re.DOTALL | re.MULTILINE)
-        numbers = re.findall(r"\d+(?:\.\d+)?", found[1])[: len(values)]
-        for number, value in zip(numbers, values, strict=True):
+        quoted = re.findall(r"\d+(?:\.\d+)?", found[1])[: len(values)]
+        for number, value in zip(quoted, values, strict=True):
             last_digit = 10.0 ** -len(number.partition(".")[2])
             assert float(number) == pytest.approx(value, abs=0.51 * last_digit, rel=2e-4), start

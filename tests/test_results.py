@@ -8,6 +8,7 @@ import statistics
 from dataclasses import replace
 
 import pytest
+from conftest import numbers
 
 from common.plotting import plt
 from common.pretrained import RECIPE_KEYS, load_model, read_checkpoint
@@ -17,10 +18,6 @@ from MAP_template import map_estimate, map_loss
 from models import PIXELS
 
 pytestmark = pytest.mark.usefixtures("committed_checkpoints")
-
-
-def committed(name, folder="figures"):
-    return json.loads((PROJECT / folder / f"{name}.json").read_text())
 
 
 def flat(value, place=""):
@@ -46,20 +43,20 @@ def close_to(value, path):
 
 
 @pytest.mark.parametrize("script", ["ex1_autoencoder", "ex4_classifier", "ex8_map_denoise"])
-def test_a_script_repeats_its_committed_numbers(mnist, monkeypatch, tmp_path, script):
+def test_a_script_repeats_its_committed_numbers(mnist, data_dir, monkeypatch, tmp_path, script):
     module = importlib.import_module(script)
     tenth = {name: getattr(mnist, name)[::10] for name in ("x_clean_train", "labels_train")}
     data = replace(mnist, **tenth)  # all training images take long
-    monkeypatch.setattr("common.dataset.load_mnist", lambda *_, **__: data)
+    monkeypatch.setattr("common.dataset.load_mnist", lambda folder, **_: {data_dir: data}[folder])
     monkeypatch.setattr("common.plotting.save_figure", lambda figure, _: plt.close(figure))
     monkeypatch.setattr("ex8_map_denoise.FIRST", 20)  # images; the thousand take long
     shutil.copytree(PROJECT / "checkpoints", tmp_path / "checkpoints")
-    module.main(["--dataset=mnist", "--device=cpu", f"--out={tmp_path}"])
+    module.main(["--dataset=mnist", "--device=cpu", f"--data-dir={data_dir}", f"--out={tmp_path}"])
     (path,) = (tmp_path / "figures").iterdir()
-    measured, expected = flat(json.loads(path.read_text())), flat(committed(path.stem))
+    measured, expected = flat(json.loads(path.read_text())), flat(numbers(f"figures/{path.stem}"))
     assert measured.keys() == expected.keys()
     for place, value in measured.items():
-        if place == "/mse_train":
+        if place.startswith(("/mse_train", "/train/accuracy")):
             assert value == pytest.approx(expected[place], rel=0.05)
         elif not place.startswith(("/first", "/train")):
             assert value == close_to(expected[place], place), place
@@ -67,10 +64,10 @@ def test_a_script_repeats_its_committed_numbers(mnist, monkeypatch, tmp_path, sc
 
 def test_the_map_estimates_are_converged(mnist):
     """Four times the steps lower the loss of at most 1 of 30 images by more than 0.05."""
-    vae, beta = load_model("vae16"), committed("ex8")["beta"]
-    x_noisy = mnist.x_noisy_test[100:130]  # none of the examples
+    vae, beta = load_model("vae16"), numbers("figures/ex8")["beta"]
+    x_noisy = mnist.x_noisy_test[149:179]  # none of the examples; the slowest to converge of 100
     z_init, losses = vae.encode(x_noisy), []
-    for steps in ({}, {"iterations": 4 * committed("ex8")["iterations"]}):
+    for steps in ({}, {"iterations": 4 * numbers("figures/ex8")["iterations"]}):
         z, x, _ = map_estimate(vae.decode, x_noisy, 16, beta, z_init, **steps)
         losses.append(map_loss(x_noisy, x, z, beta))
     assert (losses[0] - losses[1] > 0.05).sum() <= 1
@@ -85,13 +82,13 @@ def test_the_committed_checkpoints_were_trained_by_the_committed_recipes(name):
 
 
 def test_the_latents_of_the_committed_vaes_have_nearly_the_moments_of_the_prior():
-    for moments in (committed("ex7")["VAE"]["moments"], committed("ex8")["moments"]):
+    for moments in (numbers("figures/ex7")["VAE"]["moments"], numbers("figures/ex8")["moments"]):
         assert max(map(abs, moments["mean"])) < 0.2
         assert 0.7 < min(moments["second_moment"]) <= max(moments["second_moment"]) < 1.4
 
 
 def test_the_means_of_three_seeds_reach_their_targets():
-    runs, seeds = committed("capacity", "studies"), committed("seeds", "studies")
+    runs, seeds = numbers("studies/capacity"), numbers("studies/seeds")
     augmented = [r["accuracy_test"] for r in runs if r["recipe"] == "classifier_augmented"]
     assert statistics.mean(augmented) >= 99.4
     for name, least, most in (
@@ -120,11 +117,11 @@ def test_the_readme_names_a_figure_and_the_number_of_every_part():
     readme, report = ((PROJECT / f).read_text(encoding="utf-8") for f in ("README.md", "REPORT.md"))
     headings = re.findall(r"^#+ (.*)", report, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-    ex1, ex2, ex3, ex4, ex5, vae, ex8 = (committed(f"ex{n}") for n in (1, 2, 3, 4, 5, 7, 8))
-    vae, augmented = vae["VAE"], committed("ex4_augmented")["test"]["accuracy"]
-    ex6, of_map = committed("ex6")["test"], committed("ex8_test_set")["test"]["MAP"]
+    ex1, ex2, ex3, ex4, ex5, vae, ex8 = (numbers(f"figures/ex{n}") for n in (1, 2, 3, 4, 5, 7, 8))
+    vae, augmented = vae["VAE"], numbers("figures/ex4_augmented")["test"]["accuracy"]
+    ex6, of_map = numbers("figures/ex6")["test"], numbers("figures/ex8_test_set")["test"]["MAP"]
     through, of_grid = ex8["test"]["output"], ex5["points"]["all"]
-    numbers = {
+    expected = {
         **{part: [] for part in ("2a", "3c", "5a", "7b", "7d")},
         "1": [ex1["mse_test"]],
         "2b": [10 * sum(ex2["same_label_share_of_10_neighbors"]), 10],
@@ -158,5 +155,5 @@ def test_the_readme_names_a_figure_and_the_number_of_every_part():
         assert not part or part[2] in anchors, name
         for figure in re.findall(r"ex\w+", figures):
             assert (PROJECT / f"figures/{figure}.pdf").exists()
-        assert_quoted(re.sub(r"\(8\w\)", "", number), *numbers.pop(part[1] if part else name))
-    assert not numbers, "not in README.md"
+        assert_quoted(re.sub(r"\(8\w\)", "", number), *expected.pop(part[1] if part else name))
+    assert not expected, "not in README.md"

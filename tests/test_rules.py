@@ -22,7 +22,8 @@ def test_each_half_of_the_autoencoder_obeys_every_rule(part):
     layers = layers_of(half)
     assert len(layers) == 15
     x = y = torch.rand(3, 1, *((32, 32) if part == "encoder" else (2, 1)))
-    for number, (conv, activation, resize) in enumerate(zip(*[iter(layers)] * 3, strict=True)):
+    blocks = zip(layers[::3], layers[1::3], layers[2::3], strict=True)
+    for number, (conv, activation, resize) in enumerate(blocks):
         assert (type(conv), type(activation), type(resize)) == (convolution, nn.ReLU, resizing)
         assert (conv.kernel_size, conv.padding, conv.stride) == ((3, 3), (1, 1), (1, 1))
         assert (conv.dilation, conv.groups) == ((1, 1), 1)

@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import re
+import subprocess
 import sys
 from functools import partial
 from types import SimpleNamespace
@@ -43,6 +44,16 @@ def test_a_script_writes_its_figures_and_numbers_and_says_where(out, capsys):
     ]
 
 
+def test_make_runs_an_exercise_after_those_whose_models_it_uses():
+    for goal, expected in (
+        ("ex5", ["ex1_autoencoder.py", "ex4_classifier.py", "ex5_generate.py"]),
+        ("ex4-augment", ["ex4_classifier.py --augment"]),
+    ):
+        command = ["make", "-nC", str(PROJECT), goal]
+        printed = subprocess.run(command, capture_output=True, text=True).stdout
+        assert re.findall(r"ex\d_\w+\.py(?: --augment)?", printed) == expected
+
+
 def test_exercise_8_takes_its_options(out, monkeypatch, no_figures):
     for module in ("ex8_map_denoise", "common.metrics"):  # quick and rough
         monkeypatch.setattr(f"{module}.map_estimate", partial(map_estimate, iterations=3))
@@ -75,7 +86,7 @@ def test_a_training_run_is_that_of_the_options_and_of_no_other_model(out, capsys
 
 
 @pytest.mark.slow
-def test_without_mnist_and_without_internet_the_scripts_go_on_with_the_digits(
+def test_without_mnist_and_without_internet_the_scripts_fall_back_to_the_digits(
     tmp_path, offline, capsys, monkeypatch
 ):
     monkeypatch.setattr("common.dataset.DATA_DIR", tmp_path / "data")

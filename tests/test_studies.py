@@ -1,23 +1,17 @@
 """The studies' numbers are of the committed models, and README.md has their tables."""
 
-import json
 import re
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import PROJECT, numbers
 
 import models
 from common.initialization import init_autoencoder
 from studies import balance, capacity, regularization, seeds, study, validate, weights
 
-ROOT = Path(__file__).resolve().parent.parent
 of_committed_models = pytest.mark.usefixtures("committed_checkpoints")
-
-
-def numbers(name):
-    return json.loads((ROOT / f"{name}.json").read_text())
 
 
 @of_committed_models
@@ -64,7 +58,7 @@ def test_the_studies_are_of_the_committed_models():
 
 @of_committed_models
 def test_the_readme_has_the_tables_of_the_studies():
-    readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
+    readme = (PROJECT / "studies" / "README.md").read_text(encoding="utf-8")
     for table in (
         *validate.tables(numbers("studies/validate")),
         study.table(numbers("studies/balance")),
