@@ -30,8 +30,8 @@ def test_a_linear_decoder_gives_the_closed_form(linear, beta):
     weight, bias = (parameter.detach() for parameter in decoder.parameters())
     normal = weight.T @ weight + beta * torch.eye(4)
     z = torch.linalg.solve(normal, weight.T @ (x_noisy - bias).T).T
-    z_estimate, x_estimate, _ = map_estimate(decoder, x_noisy, 4, beta, iterations=400)
-    torch.testing.assert_close(z_estimate, z, atol=2e-3, rtol=1e-2)
+    z_estimate, x_estimate, _ = map_estimate(decoder, x_noisy, 4, beta, iterations=100)
+    torch.testing.assert_close(z_estimate, z, atol=1e-4, rtol=0)
     torch.testing.assert_close(x_estimate, decoder(z_estimate).detach())
 
 
