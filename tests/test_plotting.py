@@ -41,6 +41,7 @@ def test_training_loss_stands_mid_epoch_and_test_loss_at_its_end():
     assert (ax.get_yscale(), ax.get_ylabel()) == ("linear", "loss")
 
 
+@pytest.mark.slow
 def test_figures_and_numbers_are_written_whole(tmp_path):
     folder, figure = tmp_path / "new", loss_curves(history([1.0], [1.0, 2.0]), {"loss": "loss"})
     save_figure(figure, folder / "figure")

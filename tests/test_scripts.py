@@ -49,9 +49,8 @@ def test_make_runs_an_exercise_after_those_whose_models_it_uses():
         ("ex5", ["ex1_autoencoder.py", "ex4_classifier.py", "ex5_generate.py"]),
         ("ex4-augment", ["ex4_classifier.py --augment"]),
     ):
-        command = ["make", "-nC", str(PROJECT), goal]
-        printed = subprocess.run(command, capture_output=True, text=True).stdout
-        assert re.findall(r"ex\d_\w+\.py(?: --augment)?", printed) == expected
+        made = subprocess.run(["make", "-nC", str(PROJECT), goal], capture_output=True, text=True)
+        assert re.findall(r"ex\d_\w+\.py(?: --augment)?", made.stdout) == expected
 
 
 def test_exercise_8_takes_its_options(out, monkeypatch, no_figures):
