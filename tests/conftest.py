@@ -28,7 +28,7 @@ def committed_checkpoints() -> None:
         digest, name = line.split()
         path = PROJECT / name
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            pytest.skip(f"{name} is not the one of the results; make train renews them")
+            pytest.skip(f"{name} is not the one behind the results; make train renews them")
 
 
 @pytest.fixture(scope="session")

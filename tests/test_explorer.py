@@ -379,10 +379,9 @@ def test_the_estimates_of_the_examples_end_where_those_of_pytorch_do(page, mnist
     find(page, "tab-denoising").click()
     vae, x_noisy, x_clean = network("vae16"), mnist.x_noisy_example, mnist.x_clean_example
     z_init = predict(vae.encode, x_noisy)
-    digits = [3, 8]
-    start = x_noisy[digits], 16, 0.0625, z_init[digits]
-    *_, losses = map_estimate(vae.decode, *start, iterations=200)
-    for digit, loss in zip(digits, losses[-1], strict=True):
+    two = [3, 8]
+    *_, losses = map_estimate(vae.decode, x_noisy[two], 16, 0.0625, z_init[two], iterations=200)
+    for digit, loss in zip(two, losses[-1], strict=True):
         found = denoised(page, str(digit))
         assert found == pytest.approx(loss.item(), abs=0.05), digit
         expected = psnr(x_noisy[digit], x_clean[digit])

@@ -26,8 +26,7 @@ def test_the_studies_are_of_the_committed_models():
         for name in ("classifier", "classifier_augmented")
     ]
     explained, spaces = numbers("studies/explanations"), numbers("studies/regularization")
-    for name, seeds_of in regularization.SEEDS.items():
-        assert len(spaces[name]) == len(seeds_of)
+    assert all(len(spaces[name]) == len(own) for name, own in regularization.SEEDS.items())
     weighed = {(r["noise"], r["factor"]): r["psnr"] for r in numbers("studies/weights")}
     factors = [float(f"{factor:.4g}") for factor in weights.FACTORS]
     assert list(weighed) == list(product(weights.NOISE_LEVELS, factors))
